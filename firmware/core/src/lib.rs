@@ -1,0 +1,51 @@
+//! What a CO2 device decides.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`node`] | the state machine: what to sample, keep, show and send next, and when to wake |
+//! | [`record`] | one kept reading, its compact form on flash and how it gets its time |
+//! | [`queue`] | store and forward over flash; survives power failing at any byte |
+//! | [`uplink`] | one upload over any [`embedded_svc`] HTTP connection, and the back-off between uploads |
+//! | [`light`] | colour and blink pattern of the light |
+//! | [`settings`] | what can be set, with bounds |
+//!
+//! Nothing here knows hardware, allocates or reads a clock: time and chance are arguments, flash and network are
+//! small traits. So the code that runs on a chip runs unchanged in tests and as a virtual device. A driver is a loop
+//! that turns wakes into [`Event`]s and does what [`Actions`] say.
+//!
+//! A device never restarts because of the network. Offline is a normal state: it samples, shows and keeps.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod light;
+pub mod node;
+pub mod queue;
+pub mod record;
+pub mod settings;
+pub mod uplink;
+
+pub use light::{Light, Pattern};
+pub use node::{Actions, Display, Event, Fault, Health, Link, Node, Primary, Sample};
+pub use queue::{Mark, Memory, Queue, QueueError, QueueStatus, Region};
+pub use record::{Record, Timeline};
+pub use settings::{Settings, SettingsError};
+pub use uplink::{Ack, Backoff, UploadError};
+
+/// Milliseconds since the device started. Steady: it never jumps, and says nothing about the date.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// The moment this many milliseconds later.
+    #[must_use]
+    pub const fn after(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds since an earlier moment; 0 when it is not earlier.
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}

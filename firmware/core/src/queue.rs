@@ -1,0 +1,970 @@
+//! Store and forward: readings wait on flash until the gateway has them.
+//!
+//! The region is a ring of erase sectors. A sector starts with a header that holds its generation; generation `g`
+//! lives in sector `g mod n`, so the newest header tells where everything is. Records follow one another and never
+//! cross a sector:
+//!
+//! ```text
+//! sector  "CSQ1" generation:u32 crc:u32 ffff_ffff   record record …   erased
+//! record  ack:u32  0xC5A3:u16 len:u16  crc:u32  payload, filled up to a word with 0xff
+//! ```
+//!
+//! A record is written in one go with its `ack` word left erased. Acknowledging writes zeros over the `ack` word of
+//! the last record acknowledged, and that counts for everything before it. So every word is written at most once
+//! between two erases, which is what NOR flash wants, and power may fail at any byte: a record cut short fails its
+//! CRC and is stepped over, an acknowledgement cut short counts (the gateway has the readings by then), and an erase
+//! cut short concerns only what was being given up. The CRC covers the generation, so that nothing left by an
+//! unfinished erase can come back.
+//!
+//! When the ring is full the oldest sector is given up, and its waiting readings are counted as dropped.
+
+use crate::record::{Anchor, RECORD_BYTES_MAX, Record};
+
+/// Flash, or anything that behaves like it: bytes that are erased by the sector and then written once.
+pub trait Region {
+    /// What can go wrong below.
+    type Error: core::fmt::Debug;
+    /// Bytes that are erased at once: a multiple of four, at least 64.
+    const SECTOR_BYTES: usize;
+    /// How many sectors there are. The queue needs two.
+    fn sectors(&self) -> usize;
+    /// Fills `bytes` from an offset.
+    ///
+    /// # Errors
+    /// The flash could not be read, or the range is outside.
+    fn read(&mut self, offset: usize, bytes: &mut [u8]) -> Result<(), Self::Error>;
+    /// Writes over erased bytes. Offset and length are multiples of four.
+    ///
+    /// # Errors
+    /// The flash could not be written, or the range is outside. Any part may have been written by then.
+    fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), Self::Error>;
+    /// Sets the sector that starts at an offset to `0xff`.
+    ///
+    /// # Errors
+    /// The flash could not be erased. Any part may have been erased by then.
+    fn erase(&mut self, offset: usize) -> Result<(), Self::Error>;
+}
+
+/// Why the queue could not do something. It stays usable after each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueueError<E> {
+    /// The region failed.
+    #[error("the flash failed")]
+    Region(E),
+    /// The region has fewer than two sectors, or sectors of a size that cannot work.
+    #[error("the queue needs at least two sectors of at least 64 bytes")]
+    TooSmall,
+    /// The record does not fit into a sector.
+    #[error("the reading is too large to keep")]
+    TooBig,
+    /// All generation numbers are used up, long after any flash is.
+    #[error("the flash is worn out")]
+    Worn,
+}
+
+impl<E> From<E> for QueueError<E> {
+    fn from(error: E) -> Self {
+        Self::Region(error)
+    }
+}
+
+/// A place in the queue: everything up to here. It stays valid while readings are added or dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark(Position);
+
+/// What waits and what was lost, since the queue was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueStatus {
+    /// Readings that wait for the gateway.
+    pub queued: u32,
+    /// Readings given up because the ring was full.
+    pub dropped: u32,
+    /// Runs of bytes that were no record: torn by a power cut, or worn.
+    pub damaged: u32,
+    /// Operations the flash refused.
+    pub faults: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Position {
+    generation: u32,
+    /// Offset within the sector; below [`HEADER_BYTES`] the header has not been checked yet.
+    offset: usize,
+}
+
+struct Found {
+    at: Position,
+    after: Position,
+    acknowledged: bool,
+    record: Record,
+}
+
+#[expect(clippy::large_enum_variant, reason = "there is no allocator, and it lives for one step")]
+enum Slot {
+    Record { after: usize, acknowledged: bool, record: Record },
+    Skip { to: usize, damaged: bool },
+    End,
+}
+
+/// A bounded queue of [`Record`]s over a [`Region`]; see the module for its form and its promises.
+pub struct Queue<R: Region> {
+    region: R,
+    /// Where the next record goes.
+    tail: Position,
+    /// Everything before is acknowledged or given up.
+    head: Position,
+    status: QueueStatus,
+    newest_boot: Option<u64>,
+}
+
+impl<R: Region> Queue<R> {
+    /// Opens what is in the region, whatever state it is in. An empty or foreign region gives an empty queue; nothing
+    /// is written before the first [`Queue::push`].
+    ///
+    /// # Errors
+    /// [`QueueError::TooSmall`], or the region cannot be read.
+    pub fn open(mut region: R) -> Result<Self, QueueError<R::Error>> {
+        let sectors = u32::try_from(region.sectors()).unwrap_or(u32::MAX);
+        if sectors < 2 || R::SECTOR_BYTES < 64 || !R::SECTOR_BYTES.is_multiple_of(WORD) {
+            return Err(QueueError::TooSmall);
+        }
+        let mut newest = None;
+        for sector in 0..sectors {
+            let found = header(&mut region, sector)?;
+            newest = newest.max(found.filter(|generation| generation % sectors == sector));
+        }
+        // A full sector that does not exist stands before the first one.
+        let tail = Position { generation: newest.unwrap_or(sectors - 1), offset: R::SECTOR_BYTES };
+        let head = Position { generation: 0, offset: 0 };
+        let mut queue = Self { region, tail, head, status: QueueStatus::default(), newest_boot: None };
+        let mut at = queue.oldest();
+        let mut end = HEADER_BYTES;
+        while let Some(found) = queue.find(at)? {
+            if found.acknowledged {
+                queue.head = found.after;
+                queue.status.queued = 0;
+            } else {
+                queue.status.queued += 1;
+            }
+            if found.at.generation == tail.generation {
+                end = found.after.offset;
+            }
+            queue.newest_boot = queue.newest_boot.max(Some(found.record.boot));
+            at = found.after;
+        }
+        queue.head = queue.head.max(queue.oldest());
+        if newest.is_some() {
+            queue.tail.offset = queue.written_end(end)?;
+        }
+        Ok(queue)
+    }
+
+    /// Keeps a record. When this returns `Ok`, the record survives any power cut, until it is acknowledged or a full
+    /// ring gives it up. When it does not, the record may or may not be there; nothing else is harmed.
+    ///
+    /// # Errors
+    /// The record is [`QueueError::TooBig`], or the region failed.
+    pub fn push(&mut self, record: &Record) -> Result<(), QueueError<R::Error>> {
+        let mut slot = [0xff; SLOT_BYTES + RECORD_BYTES_MAX];
+        let (head, payload) = slot.split_at_mut(SLOT_BYTES);
+        let len = record.encode(payload).ok_or(QueueError::TooBig)?;
+        let size = (SLOT_BYTES + len).next_multiple_of(WORD);
+        if size > R::SECTOR_BYTES - HEADER_BYTES {
+            return Err(QueueError::TooBig);
+        }
+        if self.tail.offset + size > R::SECTOR_BYTES {
+            self.advance()?;
+        }
+        let short = u16::try_from(len).map_err(|_| QueueError::TooBig)?;
+        let check = record_check(self.tail.generation, short, payload.get(..len).unwrap_or_default());
+        let [m0, m1] = MAGIC.to_le_bytes();
+        let [l0, l1] = short.to_le_bytes();
+        let [c0, c1, c2, c3] = check.to_le_bytes();
+        // What is filled up stays erased, also where the encoder left bytes behind.
+        head.copy_from_slice(&[0xff, 0xff, 0xff, 0xff, m0, m1, l0, l1, c0, c1, c2, c3]);
+        let written = slot.get(WORD..size).ok_or(QueueError::TooBig)?;
+        let at = self.tail;
+        let place = self.place(at) + WORD;
+        self.tail.offset += size;
+        if let Err(error) = self.region.write(place, written) {
+            // Part of it may be there. The next record starts a sector of its own.
+            self.tail.offset = R::SECTOR_BYTES;
+            self.status.faults += 1;
+            // All that was missing may have been the fill, and then the record is as good as any.
+            if !matches!(self.find(at), Ok(Some(found)) if found.at == at) {
+                return Err(error.into());
+            }
+        }
+        self.status.queued += 1;
+        self.newest_boot = self.newest_boot.max(Some(record.boot));
+        Ok(())
+    }
+
+    /// Visits waiting records from the oldest on, until `take` returns `false` for one. Gives the place of the last
+    /// one taken.
+    ///
+    /// # Errors
+    /// The region cannot be read.
+    pub fn peek(
+        &mut self,
+        mut take: impl FnMut(&Record) -> bool,
+    ) -> Result<Option<Mark>, QueueError<R::Error>> {
+        let mut at = self.head;
+        let mut mark = None;
+        while let Some(found) = self.find(at)? {
+            if !take(&found.record) {
+                break;
+            }
+            mark = Some(Mark(found.at));
+            at = found.after;
+        }
+        Ok(mark)
+    }
+
+    /// Lets go of everything up to a place, and remembers that across power cuts.
+    ///
+    /// # Errors
+    /// The region failed. The readings are let go of all the same until the next start; after that they are sent
+    /// again, which changes nothing.
+    pub fn acknowledge(&mut self, mark: Mark) -> Result<(), QueueError<R::Error>> {
+        let Mark(last) = mark;
+        if last < self.head || last >= self.tail {
+            return Ok(());
+        }
+        let at = self.place(last);
+        let durable = self.region.write(at, &[0; WORD]);
+        while let Some(found) = self.find(self.head)? {
+            if found.at > last {
+                break;
+            }
+            self.head = found.after;
+            self.status.queued = self.status.queued.saturating_sub(1);
+        }
+        durable.map_err(|error| {
+            self.status.faults += 1;
+            error.into()
+        })
+    }
+
+    /// What is known about the time of an earlier start, from its waiting records.
+    ///
+    /// # Errors
+    /// The region cannot be read.
+    pub fn anchor(&mut self, boot: u64) -> Result<Option<Anchor>, QueueError<R::Error>> {
+        let mut anchor = None;
+        self.peek(|record| {
+            if record.boot == boot {
+                anchor = Some(record.anchor());
+            }
+            !matches!(anchor, Some(Anchor::Began(_)))
+        })?;
+        Ok(anchor)
+    }
+
+    /// What waits and what was lost.
+    pub const fn status(&self) -> QueueStatus {
+        self.status
+    }
+
+    /// The highest boot number the ring remembers, acknowledged or not; see [`next_boot`].
+    pub const fn newest_boot(&self) -> Option<u64> {
+        self.newest_boot
+    }
+
+    /// Gives the region back.
+    pub fn into_region(self) -> R {
+        self.region
+    }
+
+    /// Makes the next sector the newest one. A sector that cannot be erased is stepped over.
+    fn advance(&mut self) -> Result<(), QueueError<R::Error>> {
+        let sectors = self.sectors();
+        let mut last = QueueError::Worn;
+        for step in 1..sectors {
+            let generation = self.tail.generation.checked_add(step).ok_or(QueueError::Worn)?;
+            self.give_up_before(Position { generation: generation - (sectors - 1), offset: 0 })?;
+            match self.begin(generation) {
+                Ok(()) => {
+                    self.tail = Position { generation, offset: HEADER_BYTES };
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.status.faults += 1;
+                    last = error.into();
+                }
+            }
+        }
+        Err(last)
+    }
+
+    fn begin(&mut self, generation: u32) -> Result<(), R::Error> {
+        let at = self.place(Position { generation, offset: 0 });
+        self.region.erase(at)?;
+        let [m0, m1, m2, m3] = SECTOR_MAGIC;
+        let [g0, g1, g2, g3] = generation.to_le_bytes();
+        let [c0, c1, c2, c3] = header_check(generation).to_le_bytes();
+        self.region.write(at, &[m0, m1, m2, m3, g0, g1, g2, g3, c0, c1, c2, c3, 0xff, 0xff, 0xff, 0xff])
+    }
+
+    fn give_up_before(&mut self, first: Position) -> Result<(), QueueError<R::Error>> {
+        while let Some(found) = self.find(self.head)? {
+            if found.at >= first {
+                break;
+            }
+            self.head = found.after;
+            self.status.queued = self.status.queued.saturating_sub(1);
+            self.status.dropped += 1;
+        }
+        self.head = self.head.max(first);
+        Ok(())
+    }
+
+    /// The first whole record at or after a place.
+    fn find(&mut self, from: Position) -> Result<Option<Found>, R::Error> {
+        let mut at = from.max(self.oldest());
+        let mut torn = false;
+        while at < self.tail {
+            let sector = at.generation % self.sectors();
+            if at.offset < HEADER_BYTES {
+                at.offset = match header(&mut self.region, sector)? {
+                    Some(generation) if generation == at.generation => HEADER_BYTES,
+                    _ => R::SECTOR_BYTES,
+                };
+            }
+            let end = if at.generation == self.tail.generation { self.tail.offset } else { R::SECTOR_BYTES };
+            match self.slot(at, end)? {
+                Slot::Record { after, acknowledged, record } => {
+                    let after = Position { offset: after, ..at };
+                    return Ok(Some(Found { at, after, acknowledged, record }));
+                }
+                Slot::Skip { to, damaged } => {
+                    self.status.damaged += u32::from(damaged && !torn);
+                    torn |= damaged;
+                    at.offset = to;
+                }
+                Slot::End => {
+                    torn = false;
+                    at = Position { generation: at.generation.saturating_add(1), offset: 0 };
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn slot(&mut self, at: Position, end: usize) -> Result<Slot, R::Error> {
+        if at.offset + SLOT_BYTES > end {
+            return Ok(Slot::End);
+        }
+        let place = self.place(at);
+        let mut head = [0; SLOT_BYTES];
+        self.region.read(place, &mut head)?;
+        let [a0, a1, a2, a3, m0, m1, l0, l1, c0, c1, c2, c3] = head;
+        if [a0, a1, a2, a3, m0, m1, l0, l1] == [0xff; 8] {
+            // Erased so far. Something may still follow: not every flash writes a page from its start.
+            let to = self.first_written(Position { offset: at.offset + 2 * WORD, ..at }, end)?;
+            return Ok(to.map_or(Slot::End, |to| Slot::Skip { to: to - WORD, damaged: false }));
+        }
+        let skip = Slot::Skip { to: at.offset + WORD, damaged: true };
+        let short = u16::from_le_bytes([l0, l1]);
+        let after = (at.offset + SLOT_BYTES + usize::from(short)).next_multiple_of(WORD);
+        let mut buffer = [0; RECORD_BYTES_MAX];
+        let Some(payload) = buffer.get_mut(..usize::from(short)) else { return Ok(skip) };
+        if u16::from_le_bytes([m0, m1]) != MAGIC || after > end {
+            return Ok(skip);
+        }
+        self.region.read(place + SLOT_BYTES, payload)?;
+        if record_check(at.generation, short, payload) != u32::from_le_bytes([c0, c1, c2, c3]) {
+            return Ok(skip);
+        }
+        Ok(match Record::decode(payload) {
+            Some(record) => Slot::Record { after, acknowledged: [a0, a1, a2, a3] != [0xff; 4], record },
+            // Whole, but of a version we do not know.
+            None => Slot::Skip { to: after, damaged: true },
+        })
+    }
+
+    /// Offset of the first word that is not erased.
+    fn first_written(&mut self, from: Position, end: usize) -> Result<Option<usize>, R::Error> {
+        let mut offset = from.offset;
+        let mut chunk = [0; CHUNK_BYTES];
+        while offset < end {
+            let len = CHUNK_BYTES.min(end - offset);
+            let Some(bytes) = chunk.get_mut(..len) else { break };
+            let place = self.place(Position { offset, ..from });
+            self.region.read(place, bytes)?;
+            if let Some(index) = bytes.iter().position(|byte| *byte != 0xff) {
+                return Ok(Some((offset + index) / WORD * WORD));
+            }
+            offset += len;
+        }
+        Ok(None)
+    }
+
+    /// Where the newest sector can be written on: after its last whole record and after anything torn.
+    fn written_end(&mut self, from: usize) -> Result<usize, R::Error> {
+        let generation = self.tail.generation;
+        let mut end = from;
+        while let Some(offset) = self.first_written(Position { generation, offset: end }, R::SECTOR_BYTES)? {
+            end = offset + WORD;
+        }
+        Ok(end)
+    }
+
+    fn sectors(&self) -> u32 {
+        u32::try_from(self.region.sectors()).unwrap_or(u32::MAX).max(2)
+    }
+
+    fn oldest(&self) -> Position {
+        Position { generation: self.tail.generation.saturating_sub(self.sectors() - 1), offset: 0 }
+    }
+
+    /// Offset in the region.
+    fn place(&self, at: Position) -> usize {
+        usize::try_from(at.generation % self.sectors()).unwrap_or(0) * R::SECTOR_BYTES + at.offset
+    }
+}
+
+/// Room for one batch of up to `N` readings.
+pub type Readings<const N: usize> = heapless::Vec<casement_proto::Reading, N>;
+
+/// Fills `out` with the oldest waiting readings, all of one start of the device, because a batch names one boot.
+/// Gives that boot and the place of the last one; `None` when nothing waits.
+///
+/// # Errors
+/// The region cannot be read.
+pub fn collect<R: Region, const N: usize>(
+    queue: &mut Queue<R>,
+    limit: u16,
+    timeline: &crate::Timeline,
+    out: &mut Readings<N>,
+) -> Result<Option<(u64, Mark)>, QueueError<R::Error>> {
+    out.clear();
+    let mut oldest = None;
+    queue.peek(|record| {
+        oldest = Some(record.boot);
+        false
+    })?;
+    let Some(boot) = oldest else { return Ok(None) };
+    let anchor = if boot == timeline.boot { None } else { queue.anchor(boot)? };
+    let mark = queue.peek(|record| {
+        out.len() < usize::from(limit)
+            && record.boot == boot
+            && out.push(record.reading(timeline, anchor)).is_ok()
+    })?;
+    Ok(mark.map(|mark| (boot, mark)))
+}
+
+/// The number of this start: one more than the queue remembers, or chance where it remembers nothing. A device that was
+/// erased and flashed again must not reuse old numbers, because the gateway would take its readings for duplicates.
+/// Every result stays below 2⁵³, so that it survives JSON.
+pub fn next_boot(newest: Option<u64>, random: u64) -> u64 {
+    match newest {
+        Some(newest) if newest < BOOT_MAX => newest + 1,
+        // Half of the room, so that there is always a next one.
+        _ => 1 + random % (BOOT_MAX / 2),
+    }
+}
+
+/// A region in memory: a queue that forgets when the power goes, and the flash of a virtual device.
+#[derive(Clone, Debug)]
+pub struct Memory<B>(B);
+
+/// The range is outside the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("outside the region")]
+pub struct Outside;
+
+impl<B: AsRef<[u8]> + AsMut<[u8]>> Memory<B> {
+    /// Takes the bytes; what is left over after whole sectors stays unused.
+    pub const fn new(bytes: B) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes as they are.
+    pub fn into_inner(self) -> B {
+        self.0
+    }
+
+    fn part(&mut self, offset: usize, len: usize) -> Result<&mut [u8], Outside> {
+        self.0.as_mut().get_mut(offset..).and_then(|rest| rest.get_mut(..len)).ok_or(Outside)
+    }
+}
+
+impl<B: AsRef<[u8]> + AsMut<[u8]>> Region for Memory<B> {
+    type Error = Outside;
+    const SECTOR_BYTES: usize = 4096;
+
+    fn sectors(&self) -> usize {
+        self.0.as_ref().len() / Self::SECTOR_BYTES
+    }
+
+    fn read(&mut self, offset: usize, bytes: &mut [u8]) -> Result<(), Outside> {
+        bytes.copy_from_slice(self.part(offset, bytes.len())?);
+        Ok(())
+    }
+
+    fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), Outside> {
+        self.part(offset, bytes.len())?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn erase(&mut self, offset: usize) -> Result<(), Outside> {
+        self.part(offset, Self::SECTOR_BYTES)?.fill(0xff);
+        Ok(())
+    }
+}
+
+/// The generation in a sector's header; `None` when there is no whole header.
+fn header<R: Region>(region: &mut R, sector: u32) -> Result<Option<u32>, R::Error> {
+    let mut bytes = [0; 12];
+    region.read(usize::try_from(sector).unwrap_or(0) * R::SECTOR_BYTES, &mut bytes)?;
+    let [m0, m1, m2, m3, g0, g1, g2, g3, c0, c1, c2, c3] = bytes;
+    let generation = u32::from_le_bytes([g0, g1, g2, g3]);
+    let whole =
+        [m0, m1, m2, m3] == SECTOR_MAGIC && u32::from_le_bytes([c0, c1, c2, c3]) == header_check(generation);
+    Ok(whole.then_some(generation))
+}
+
+fn header_check(generation: u32) -> u32 {
+    !crc32(crc32(!0, &SECTOR_MAGIC), &generation.to_le_bytes())
+}
+
+fn record_check(generation: u32, len: u16, payload: &[u8]) -> u32 {
+    !crc32(crc32(crc32(!0, &generation.to_le_bytes()), &len.to_le_bytes()), payload)
+}
+
+/// CRC-32 as in IEEE 802.3, without the inversions at both ends, four bits at a time: 64 bytes of table.
+fn crc32(state: u32, bytes: &[u8]) -> u32 {
+    const TABLE: [u32; 16] = {
+        let mut table = [0; 16];
+        let mut index = 0;
+        while index < 16 {
+            let mut value = index as u32;
+            let mut bit = 0;
+            while bit < 4 {
+                value = if value & 1 == 0 { value >> 1 } else { value >> 1 ^ 0xedb8_8320 };
+                bit += 1;
+            }
+            table[index] = value;
+            index += 1;
+        }
+        table
+    };
+    let step = |state: u32, bits: u32| {
+        let [low, ..] = (state ^ bits).to_le_bytes();
+        state >> 4 ^ TABLE.get(usize::from(low & 0x0f)).copied().unwrap_or(0)
+    };
+    bytes.iter().fold(state, |state, byte| step(step(state, u32::from(*byte)), u32::from(*byte >> 4)))
+}
+
+const WORD: usize = 4;
+const HEADER_BYTES: usize = 16;
+const SLOT_BYTES: usize = 12;
+const CHUNK_BYTES: usize = 64;
+const MAGIC: u16 = 0xc5a3;
+const SECTOR_MAGIC: [u8; 4] = *b"CSQ1";
+const BOOT_MAX: u64 = (1 << 53) - 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::record;
+    use crate::{Millis, Timeline};
+    use casement_proto::{Reading, ReadingTime};
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    /// Flash that loses power after a number of bytes, and refuses to write twice between two erases.
+    #[derive(Clone, Debug)]
+    struct Flash {
+        bytes: Vec<u8>,
+        /// Bytes until the power fails; erasing counts each byte too.
+        left: usize,
+        spent: usize,
+        /// Not zero: what is cut short is done in bits and pieces, chosen by these bits, instead of up to a point.
+        scatter: u64,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct Cut;
+
+    impl Flash {
+        fn new(sectors: usize) -> Self {
+            // What a factory leaves behind is nobody's business.
+            let bytes = (0..sectors * Self::SECTOR_BYTES).map(|i| (i * 7 % 251) as u8).collect();
+            Self { bytes, left: usize::MAX, spent: 0, scatter: 0 }
+        }
+
+        fn put(&mut self, offset: usize, bytes: impl ExactSizeIterator<Item = u8>) -> Result<(), Cut> {
+            let (len, allowed) = (bytes.len(), self.left);
+            // Once the power is gone, nothing more happens.
+            let scatter = if allowed < len { core::mem::take(&mut self.scatter) } else { 0 };
+            for (index, byte) in bytes.enumerate() {
+                let piece = scatter.rotate_right(index as u32 * 7) & 1 == 1;
+                if piece || (scatter == 0 && index < allowed) {
+                    self.bytes[offset + index] = byte;
+                }
+            }
+            let done = len.min(allowed);
+            self.left -= done;
+            self.spent += done;
+            if done < len { Err(Cut) } else { Ok(()) }
+        }
+    }
+
+    impl Region for Flash {
+        type Error = Cut;
+        const SECTOR_BYTES: usize = 192;
+
+        fn sectors(&self) -> usize {
+            self.bytes.len() / Self::SECTOR_BYTES
+        }
+
+        fn read(&mut self, offset: usize, bytes: &mut [u8]) -> Result<(), Cut> {
+            bytes.copy_from_slice(&self.bytes[offset..offset + bytes.len()]);
+            Ok(())
+        }
+
+        fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), Cut> {
+            assert!(offset.is_multiple_of(WORD) && bytes.len().is_multiple_of(WORD), "unaligned write");
+            let old = &self.bytes[offset..offset + bytes.len()];
+            assert!(bytes == [0; WORD] || old.iter().all(|byte| *byte == 0xff), "written twice");
+            self.put(offset, bytes.iter().copied())
+        }
+
+        fn erase(&mut self, offset: usize) -> Result<(), Cut> {
+            assert_eq!(offset % Self::SECTOR_BYTES, 0);
+            self.put(offset, std::iter::repeat_n(0xff, Self::SECTOR_BYTES))
+        }
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Op {
+        Push,
+        Acknowledge(usize),
+        Reopen,
+    }
+
+    fn waiting(queue: &mut Queue<Flash>) -> Vec<u64> {
+        let mut seqs = Vec::new();
+        queue
+            .peek(|it| {
+                assert_eq!(*it, record(9, it.seq, it.seq * 5_000, None), "a reading came back changed");
+                seqs.push(it.seq);
+                true
+            })
+            .unwrap();
+        assert_eq!(queue.status().queued as usize, seqs.len());
+        seqs
+    }
+
+    fn apply(queue: &mut Queue<Flash>, op: Op, next_seq: &mut u64) -> Result<(), QueueError<Cut>> {
+        match op {
+            Op::Push => {
+                let seq = *next_seq;
+                *next_seq += 1;
+                queue.push(&record(9, seq, seq * 5_000, None))
+            }
+            Op::Acknowledge(count) => {
+                let mut left = count;
+                let mark = queue.peek(|_| {
+                    left = left.wrapping_sub(1);
+                    left != usize::MAX
+                })?;
+                mark.map_or(Ok(()), |mark| queue.acknowledge(mark))
+            }
+            Op::Reopen => {
+                *queue = Queue::open(queue.region.clone())?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Runs the operations, cutting the power after every possible number of bytes, and compares what is there after
+    /// the next start with what an uncut run held before and after the operation that was cut.
+    fn cut_everywhere(sectors: usize, ops: &[Op]) {
+        let mut queue = Queue::open(Flash::new(sectors)).unwrap();
+        let mut next_seq = 1;
+        for op in ops {
+            let before = waiting(&mut queue);
+            let start = queue.region.clone();
+            let spent = queue.region.spent;
+            let first_seq = next_seq;
+            apply(&mut queue, *op, &mut next_seq).unwrap();
+            let after = waiting(&mut queue);
+            // A full ring first gives up its oldest sector and then keeps the new reading.
+            let between: Vec<_> = after.iter().copied().filter(|seq| *seq != first_seq).collect();
+            for left in 0..queue.region.spent - spent {
+                let mut cut = Queue::open(Flash { left, ..start.clone() }).unwrap();
+                let mut seq = first_seq;
+                let outcome = apply(&mut cut, *op, &mut seq);
+                // Only fill may be missing from what is said to be kept.
+                assert!(outcome == Err(QueueError::Region(Cut)) || *op == Op::Push, "{op:?} cut at {left}");
+                let mut again = Queue::open(Flash { left: usize::MAX, ..cut.into_region() }).unwrap();
+                let mut found = waiting(&mut again);
+                assert!(outcome.is_err() || found == after, "{op:?} cut at {left}: said to be kept");
+                assert!(
+                    found == before || found == after || found == between,
+                    "{op:?} cut at {left}: {found:?}, before {before:?}, after {after:?}"
+                );
+                // And it goes on working: a new reading arrives behind the others, and survives.
+                again.push(&record(9, 1_000_000, 5_000_000_000, None)).unwrap();
+                let mut again = Queue::open(again.into_region()).unwrap();
+                let last = waiting(&mut again);
+                assert_eq!(last.last(), Some(&1_000_000));
+                found.push(1_000_000);
+                assert!(found.ends_with(&last), "{found:?} {last:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn power_may_fail_at_every_byte() {
+        use Op::{Acknowledge, Push, Reopen};
+        let mut ops = Vec::new();
+        for round in 0..12 {
+            ops.extend([Push, Push, Push, Acknowledge(round % 4), Push, Reopen, Acknowledge(round % 3)]);
+        }
+        // Long enough offline to go round the ring, then everything is sent.
+        ops.extend([Push; 20]);
+        ops.extend([Acknowledge(100), Push, Push]);
+        cut_everywhere(3, &ops);
+        cut_everywhere(2, &ops);
+    }
+
+    #[test]
+    fn a_full_ring_gives_up_its_oldest_readings_and_counts_them() {
+        let mut queue = Queue::open(Flash::new(3)).unwrap();
+        for seq in 1..=30 {
+            queue.push(&record(9, seq, seq * 5_000, None)).unwrap();
+        }
+        let left = waiting(&mut queue);
+        assert_eq!(left, (30 - left.len() as u64 + 1..=30).collect::<Vec<_>>());
+        assert_eq!(queue.status().dropped as usize + left.len(), 30);
+        assert!(left.len() >= 6, "{left:?}");
+    }
+
+    #[test]
+    fn acknowledging_what_was_given_up_meanwhile_harms_nothing() {
+        let mut queue = Queue::open(Flash::new(2)).unwrap();
+        queue.push(&record(9, 1, 5_000, None)).unwrap();
+        let mark = queue.peek(|_| true).unwrap().unwrap();
+        for seq in 2..=20 {
+            queue.push(&record(9, seq, seq * 5_000, None)).unwrap();
+        }
+        let left = waiting(&mut queue);
+        queue.acknowledge(mark).unwrap();
+        assert_eq!(waiting(&mut queue), left);
+        // Nor after the next start: the place belongs to a newer reading by now.
+        assert_eq!(waiting(&mut Queue::open(queue.into_region()).unwrap()), left);
+    }
+
+    #[test]
+    fn a_write_the_flash_refused_costs_only_itself() {
+        for left in 0..44 {
+            let mut queue = Queue::open(Flash::new(3)).unwrap();
+            queue.push(&record(9, 1, 5_000, None)).unwrap();
+            queue.region.left = left;
+            let kept = queue.push(&record(9, 2, 10_000, None)).is_ok();
+            queue.region.left = usize::MAX;
+            queue.push(&record(9, 3, 15_000, None)).unwrap();
+            let expected: &[u64] = if kept { &[1, 2, 3] } else { &[1, 3] };
+            assert_eq!(waiting(&mut queue), expected);
+            assert_eq!(waiting(&mut Queue::open(queue.into_region()).unwrap()), expected);
+        }
+    }
+
+    #[test]
+    fn nothing_left_by_an_unfinished_erase_comes_back() {
+        let mut queue = Queue::open(Flash::new(2)).unwrap();
+        queue.push(&record(9, 1, 5_000, None)).unwrap();
+        let generation = queue.tail.generation + 2;
+        let mut flash = queue.into_region();
+        // The flash claimed to have erased the sector, and a new header went over the old one.
+        flash.bytes[4..8].copy_from_slice(&generation.to_le_bytes());
+        flash.bytes[8..12].copy_from_slice(&header_check(generation).to_le_bytes());
+        assert_eq!(waiting(&mut Queue::open(flash).unwrap()), []);
+    }
+
+    #[test]
+    fn one_worn_word_costs_one_reading() {
+        let mut queue = Queue::open(Flash::new(3)).unwrap();
+        for seq in 1..=8 {
+            queue.push(&record(9, seq, seq * 5_000, None)).unwrap();
+        }
+        let flash = queue.into_region();
+        let all = waiting(&mut Queue::open(flash.clone()).unwrap());
+        for byte in (0..flash.bytes.len()).filter(|at| at % Flash::SECTOR_BYTES >= HEADER_BYTES) {
+            let mut worn = flash.clone();
+            worn.bytes[byte] ^= 0x10;
+            let mut queue = Queue::open(worn).unwrap();
+            let found = waiting(&mut queue);
+            // A worn ack word acknowledges; anything else costs at most the reading it is in.
+            let lost = all.iter().filter(|seq| !found.contains(seq)).count();
+            assert!(lost <= 1 || all.ends_with(&found), "byte {byte}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_region_that_cannot_work_is_refused() {
+        assert_eq!(Queue::open(Memory::new([0; 4096])).err(), Some(QueueError::TooSmall));
+        let mut queue = Queue::open(Flash::new(2)).unwrap();
+        let mut large = record(9, 1, 0, None);
+        while large.values.len() < large.values.capacity() {
+            large.values.push((casement_proto::Quantity::parse("custom_quantity").unwrap(), 0.1)).unwrap();
+        }
+        assert_eq!(queue.push(&large), Err(QueueError::TooBig));
+        assert_eq!(waiting(&mut queue), []);
+    }
+
+    #[test]
+    fn a_batch_holds_readings_of_one_boot_with_the_best_known_times() {
+        let mut queue = Queue::open(Memory::new(std::vec![0; 8192])).unwrap();
+        for (boot, seq, uptime_ms, unix_ms) in [
+            // Learned the clock late.
+            (1, 1, 5_000, None),
+            (1, 2, 10_000, Some(1_000_010_000)),
+            // Never did.
+            (2, 1, 5_000, None),
+            (2, 2, 10_000, None),
+            (3, 1, 1_000, None),
+        ] {
+            queue.push(&record(boot, seq, uptime_ms, unix_ms)).unwrap();
+        }
+        assert_eq!(queue.newest_boot(), Some(3));
+        let timeline = Timeline { boot: 3, now: Millis(2_000), started_unix_ms: Some(1_000_100_000) };
+        let mut out = heapless::Vec::<Reading, 10>::new();
+        let mut seen = Vec::new();
+        while let Some((boot, mark)) = collect(&mut queue, 10, &timeline, &mut out).unwrap() {
+            seen.extend(out.iter().map(|reading| (boot, reading.seq, reading.time)));
+            queue.acknowledge(mark).unwrap();
+        }
+        let at = ReadingTime::At;
+        assert_eq!(
+            seen,
+            [
+                (1, Some(1), at(1_000_005_000)),
+                (1, Some(2), at(1_000_010_000)),
+                (2, Some(1), at(1_000_095_000)),
+                (2, Some(2), at(1_000_100_000)),
+                (3, Some(1), at(1_000_101_000)),
+            ]
+        );
+        assert_eq!(queue.status().queued, 0);
+    }
+
+    #[test]
+    fn a_batch_keeps_to_its_limit() {
+        let mut queue = Queue::open(Memory::new(std::vec![0; 8192])).unwrap();
+        for seq in 1..=9 {
+            queue.push(&record(1, seq, seq, None)).unwrap();
+        }
+        let timeline = Timeline { boot: 1, now: Millis(9), started_unix_ms: None };
+        let mut out = heapless::Vec::<Reading, 5>::new();
+        for (limit, len) in [(1, 1), (4, 4), (7, 5)] {
+            collect(&mut queue, limit, &timeline, &mut out).unwrap();
+            assert_eq!(out.len(), len);
+        }
+    }
+
+    #[test]
+    fn boot_numbers_rise_and_start_anywhere() {
+        assert_eq!(next_boot(Some(17), 5), 18);
+        assert_eq!(next_boot(None, 5), 6);
+        assert!(next_boot(None, u64::MAX) < BOOT_MAX && next_boot(Some(u64::MAX), 1) < BOOT_MAX);
+    }
+
+    #[test]
+    fn the_checksum_is_the_usual_one() {
+        assert_eq!(!crc32(!0, b"123456789"), 0xcbf4_3926);
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            5 => Just(Op::Push),
+            2 => (0_usize..12).prop_map(Op::Acknowledge),
+            1 => Just(Op::Reopen),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn behaves_like_a_list(sectors in 2_usize..6, ops in proptest::collection::vec(op(), 0..120)) {
+            let mut queue = Queue::open(Flash::new(sectors)).unwrap();
+            let (mut model, mut next_seq) = (Vec::new(), 1);
+            for op in ops {
+                let seq = next_seq;
+                apply(&mut queue, op, &mut next_seq).unwrap();
+                match op {
+                    Op::Push => model.push(seq),
+                    Op::Acknowledge(count) => { model.drain(..count.min(model.len())); }
+                    Op::Reopen => {}
+                }
+                let found = waiting(&mut queue);
+                // Dropping is from the front only, and only when the ring is full.
+                prop_assert!(model.ends_with(&found) && (found.len() == model.len() || model.len() > 2 * (sectors - 1)));
+                model = found;
+            }
+        }
+
+        #[test]
+        fn survives_one_cut_after_another(ops in proptest::collection::vec((op(), 0_usize..400), 1..60)) {
+            let mut flash = Flash::new(3);
+            let (mut next_seq, mut first_allowed) = (1, 1);
+            for (op, left) in ops {
+                let mut queue = Queue::open(Flash { left, ..flash }).unwrap();
+                let before = waiting(&mut queue);
+                let seq = next_seq;
+                let outcome = apply(&mut queue, op, &mut next_seq);
+                let mut again = Queue::open(Flash { left: usize::MAX, ..queue.into_region() }).unwrap();
+                let found = waiting(&mut again);
+                prop_assert!(found.is_sorted() && found.windows(2).all(|pair| pair[0] < pair[1]));
+                if let (Op::Push, Ok(())) = (op, outcome) {
+                    prop_assert_eq!(found.last(), Some(&seq));
+                }
+                let old: Vec<_> = found.iter().copied().filter(|it| *it != seq || next_seq == seq).collect();
+                prop_assert!(before.ends_with(&old), "{:?} {:?}", before, found);
+                if let (Op::Acknowledge(count), Ok(())) = (op, outcome) {
+                    prop_assert_eq!(found.len(), before.len() - count.min(before.len()));
+                }
+                first_allowed = first_allowed.max(found.first().copied().unwrap_or(seq));
+                prop_assert!(found.iter().all(|it| *it >= first_allowed), "an acknowledged reading came back");
+                flash = again.into_region();
+            }
+        }
+
+        #[test]
+        fn survives_cuts_that_leave_bits_and_pieces(
+            ops in proptest::collection::vec((op(), 0_usize..400, 1_u64..), 1..60)
+        ) {
+            let mut flash = Flash::new(3);
+            let mut next_seq = 1;
+            for (op, left, scatter) in ops {
+                let whole = Flash { left: usize::MAX, ..flash };
+                let mut uncut = Queue::open(whole.clone()).unwrap();
+                let seq = next_seq;
+                apply(&mut uncut, op, &mut next_seq).unwrap();
+                let expected = waiting(&mut uncut);
+                let mut queue = Queue::open(Flash { left, scatter, ..whole }).unwrap();
+                let outcome = apply(&mut queue, op, &mut seq.clone());
+                let mut again = Queue::open(Flash { left: usize::MAX, ..queue.into_region() }).unwrap();
+                let found = waiting(&mut again);
+                prop_assert!(found.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", found);
+                for kept in expected {
+                    let cut = kept == seq && outcome.is_err();
+                    prop_assert!(cut || found.contains(&kept), "lost {}: {:?}", kept, found);
+                }
+                flash = again.into_region();
+            }
+        }
+
+        #[test]
+        fn any_bytes_open_and_work(bytes in proptest::collection::vec(any::<u8>(), Flash::SECTOR_BYTES * 2)) {
+            let mut queue = Queue::open(Flash { bytes, left: usize::MAX, spent: 0, scatter: 0 }).unwrap();
+            queue.push(&record(9, 1, 5_000, None)).unwrap();
+            prop_assert_eq!(waiting(&mut queue), [1]);
+        }
+    }
+}
