@@ -1,0 +1,24 @@
+// Every page of the dashboard. Adding one is one file and one line here.
+
+import type { ComponentType } from 'preact';
+import type { Counts, Room } from '../rooms';
+import { missing } from './missing';
+import { room } from './room';
+import { rooms } from './rooms';
+
+export interface Page {
+  /** What the path names (a room, or '' when the page is the only one), null when it is not ours. */
+  match(path: string): string | null;
+  /** Without the site's name. */
+  title(path: string, rooms: readonly Room[], counts: Counts): string;
+  /** Fetches what the view needs beyond the first file; called again it does nothing. */
+  load?(): Promise<void>;
+  View: ComponentType<{ subject: string }>;
+}
+
+export const pages: readonly Page[] = [
+  rooms,
+  room,
+];
+
+export const pageAt = (path: string): Page => pages.find((page) => page.match(path) !== null) ?? missing;
