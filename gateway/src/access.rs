@@ -1,0 +1,136 @@
+//! Who is asking: a token → what it opens.
+
+use crate::guard::{self, Guesses, Secret, TOKEN_BYTES, TokenKind};
+use crate::store::{Scope, Store, StoreError, Token};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How long a browser stays signed in, in milliseconds.
+pub const SESSION_MS: i64 = 30 * 86_400_000;
+
+/// Somebody who showed a good token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// May send readings as this device.
+    Device(casement_proto::DeviceId),
+    /// May read everything.
+    Reader,
+    /// May do everything.
+    Admin,
+}
+
+/// Why somebody is not let in.
+#[derive(Debug, thiserror::Error)]
+pub enum Denied {
+    /// The token is unknown, revoked or over.
+    #[error("the token is unknown or revoked")]
+    Unknown,
+    /// Too many wrong guesses from this address.
+    #[error("too many wrong tokens from this address")]
+    Wait {
+        /// How long to wait.
+        seconds: u64,
+    },
+    /// The store cannot be asked.
+    #[error("the store cannot be asked")]
+    Store(#[from] StoreError),
+}
+
+/// Knows tokens.
+pub struct Access {
+    store: Arc<dyn Store>,
+    guesses: Mutex<Guesses>,
+}
+
+impl Access {
+    /// Asks this store.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, guesses: Mutex::new(Guesses::default()) }
+    }
+
+    /// What a token opens. Wrong ones are counted by address; a right one is never made to wait, so that an attacker
+    /// behind the same router does not shut a device out.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub async fn who(&self, token: &str, peer: IpAddr, now_ms: i64) -> Result<Who, Denied> {
+        let found = match self.store.token(&guard::hash(token)).await? {
+            Some(token) if alive(&token, now_ms) => token.scope,
+            _ => return Err(self.wrong(peer, now_ms)),
+        };
+        match found {
+            Scope::Device(device) => Ok(Who::Device(device)),
+            Scope::Read => Ok(Who::Reader),
+            Scope::Admin => Ok(Who::Admin),
+            // What a session may is decided when it is made, and it dies with its token.
+            Scope::Session(_) => Ok(Who::Reader),
+        }
+    }
+
+    fn wrong(&self, peer: IpAddr, now_ms: i64) -> Denied {
+        let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        guesses.wrong(peer, now_ms);
+        match guesses.wait_s(peer, now_ms) {
+            Some(seconds) => Denied::Wait { seconds },
+            None => Denied::Unknown,
+        }
+    }
+
+    /// Signs a browser in with an API token; gives the session's secret for a cookie.
+    ///
+    /// # Errors
+    /// [`Denied`]; a device's token does not open the pages.
+    pub async fn sign_in(&self, token: &str, peer: IpAddr, now_ms: i64) -> Result<Secret, Denied> {
+        let found = self.store.token(&guard::hash(token)).await?.filter(|token| alive(token, now_ms));
+        let parent = match found {
+            Some(Token { id, scope: Scope::Read | Scope::Admin, .. }) => id,
+            _ => return Err(self.wrong(peer, now_ms)),
+        };
+        let (secret, session) =
+            issue(TokenKind::Session, Scope::Session(parent), None, now_ms, Some(now_ms + SESSION_MS));
+        self.store.add_token(&session).await?;
+        Ok(secret)
+    }
+
+    /// Signs a browser out.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub async fn sign_out(&self, session: &str, now_ms: i64) -> Result<(), StoreError> {
+        if let Some(Token { id, scope: Scope::Session(_), .. }) =
+            self.store.token(&guard::hash(session)).await?
+        {
+            self.store.revoke_token(id, now_ms).await?;
+        }
+        Ok(())
+    }
+}
+
+fn alive(token: &Token, now_ms: i64) -> bool {
+    token.revoked_ms.is_none() && token.expires_ms.is_none_or(|end| end > now_ms)
+}
+
+/// Makes a token: the secret for its owner, and what is kept of it.
+pub fn issue(
+    kind: TokenKind,
+    scope: Scope,
+    name: Option<String>,
+    now_ms: i64,
+    expires_ms: Option<i64>,
+) -> (Secret, Token) {
+    let mut random = [0; TOKEN_BYTES];
+    // The system's generator does not fail once it has been seeded at boot; without it nothing here is safe.
+    aws_lc_rs::rand::fill(&mut random).expect("the system has a random number generator");
+    let secret = guard::token(kind, &random);
+    let token = Token {
+        id: 0,
+        hash: guard::hash(secret.reveal()),
+        hint: guard::hint(&secret),
+        scope,
+        name,
+        created_ms: now_ms,
+        expires_ms,
+        revoked_ms: None,
+    };
+    (secret, token)
+}

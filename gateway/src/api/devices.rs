@@ -1,0 +1,30 @@
+//! Devices and what they last said.
+
+use super::ApiError;
+use super::visitor::Reader;
+use crate::answer::{DeviceView, DevicesView};
+use crate::clock;
+use crate::desk::Desk;
+use axum::extract::{Path, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use casement_proto::DeviceId;
+
+pub(super) fn router() -> Router<Desk> {
+    Router::new().route("/api/v1/devices", get(all)).route("/api/v1/devices/{id}", get(one))
+}
+
+async fn all(State(desk): State<Desk>, reader: Reader) -> Json<DevicesView> {
+    Json(desk.devices(reader.signed_in).1)
+}
+
+async fn one(
+    State(desk): State<Desk>,
+    _reader: Reader,
+    Path(id): Path<String>,
+) -> Result<Json<DeviceView>, ApiError> {
+    DeviceId::parse(&id)
+        .and_then(|id| desk.live.device(&id, clock::now_ms()))
+        .map(Json)
+        .ok_or_else(|| ApiError::not_found("there is no such device; GET /api/v1/devices lists them"))
+}

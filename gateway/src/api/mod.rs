@@ -1,0 +1,76 @@
+//! The JSON surface: `/api/v1/…`, health, metrics and the old device service's `/dev`.
+//!
+//! One file per noun, each with its own `router()`; [`router`] lists them.
+
+mod devices;
+mod docs;
+mod error;
+mod health;
+mod legacy;
+mod readings;
+mod stream;
+mod visitor;
+
+use crate::desk::Desk;
+use axum::Router;
+use axum::http::HeaderValue;
+use axum::http::header::CACHE_CONTROL;
+use axum::routing::any;
+use error::ApiError;
+use tower_http::compression::CompressionLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+/// Every resource. Answers that people read are compressed; those that small devices read are not, so that each
+/// carries its `Content-Length`.
+pub fn router(desk: Desk) -> Router {
+    let for_people = Router::new()
+        .merge(devices::router())
+        .merge(readings::router_out())
+        .merge(docs::router())
+        .layer(CompressionLayer::new().gzip(true).br(true));
+    Router::new()
+        .merge(for_people)
+        .merge(readings::router_in())
+        .merge(stream::router())
+        .merge(health::router())
+        .merge(legacy::router())
+        .route("/api/{*rest}", any(nothing))
+        // What was true a moment ago must not come out of a cache.
+        .layer(SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, HeaderValue::from_static("no-store")))
+        .with_state(desk)
+}
+
+async fn nothing() -> ApiError {
+    ApiError::not_found("there is no such resource; GET /api/openapi.json lists them all")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::docs::OPENAPI;
+
+    #[test]
+    fn every_route_is_documented_and_every_documented_path_exists() {
+        let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        assert_eq!(document["openapi"], "3.1.0");
+        let documented: Vec<&str> =
+            document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        let sources = [
+            include_str!("devices.rs"),
+            include_str!("docs.rs"),
+            include_str!("health.rs"),
+            include_str!("legacy.rs"),
+            include_str!("readings.rs"),
+            include_str!("stream.rs"),
+        ];
+        let mut routed: Vec<&str> = sources
+            .iter()
+            .flat_map(|source| source.split(".route(\"").skip(1))
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        routed.sort_unstable();
+        routed.dedup();
+        let mut expected = documented;
+        expected.sort_unstable();
+        assert_eq!(routed, expected);
+    }
+}

@@ -1,0 +1,247 @@
+//! Readings in and out.
+
+use super::ApiError;
+use super::visitor::{Reader, Sender};
+use crate::desk::Desk;
+use crate::observe::Outcome;
+use crate::store::{ExportFilter, NewBatch};
+use crate::telemetry::series::Window;
+use crate::telemetry::time;
+use crate::{answer, clock, ingest};
+use axum::body::{Body, to_bytes};
+use axum::extract::{Query, Request, State};
+use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use casement_proto::wire::{BODY_BYTES_MAX, DecodeError};
+use casement_proto::{DeviceId, Quantity};
+use serde::Deserialize;
+use std::time::Duration;
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Most points in one answer.
+const POINTS_MAX: u32 = 10_000;
+
+pub(super) fn router_in() -> Router<Desk> {
+    Router::new().route("/api/v1/readings", post(take))
+}
+
+pub(super) fn router_out() -> Router<Desk> {
+    Router::new().route("/api/v1/readings", get(give))
+}
+
+async fn take(State(desk): State<Desk>, sender: Sender, request: Request) -> Result<Response, ApiError> {
+    let Sender(device) = sender;
+    let (parts, body) = request.into_parts();
+    let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let content_type = header(CONTENT_TYPE).unwrap_or_default();
+    let format = ingest::format(content_type).ok_or_else(|| {
+        ApiError::unsupported(format!(
+            "\"{content_type}\" is not understood; send application/json or application/cbor"
+        ))
+    })?;
+    let too_large = || {
+        ApiError::too_large(format!(
+            "the body is larger than {BODY_BYTES_MAX} bytes; send the readings in parts"
+        ))
+    };
+    if header(CONTENT_LENGTH)
+        .and_then(|length| length.parse::<u64>().ok())
+        .is_some_and(|n| n > BODY_BYTES_MAX as u64)
+    {
+        return Err(too_large());
+    }
+    let body = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_BYTES_MAX))
+        .await
+        .map_err(|_| ApiError::too_slow(BODY_TIMEOUT.as_secs()))?
+        .map_err(|error| match is_length_limit(&error) {
+            true => too_large(),
+            false => ApiError::unreadable("the body broke off; nothing was stored"),
+        })?;
+    let now_ms = clock::now_ms();
+    let decoded = ingest::decode(format, &body, now_ms).map_err(|error| match error {
+        DecodeError::Unreadable { .. } => ApiError::unreadable(error.to_string()),
+        DecodeError::TooMany { .. } => ApiError::too_large(error.to_string()),
+    })?;
+    drop(body);
+    let other = decoded.header.device.as_deref().is_some_and(|named| named != device.as_str());
+    if other || decoded.header.mixed_devices {
+        return Err(ApiError::forbidden(format!(
+            "this token sends readings of {device} only; nothing was stored"
+        )));
+    }
+    let appended = desk.intake.submit(NewBatch { device, readings: decoded.accepted }).await?;
+    desk.counters.count(Outcome::Rejected, decoded.rejected.len());
+    if let Some((index, reject)) = decoded.rejected.first() {
+        tracing::info!(
+            device.id = %device, rejected = decoded.rejected.len(), index, code = reject.code.as_str(),
+            "readings were rejected; the first: {}", reject.detail
+        );
+    }
+    let rejected: Vec<_> = decoded
+        .rejected
+        .into_iter()
+        .map(|(index, reject)| {
+            serde_json::json!({ "index": index, "code": reject.code.as_str(), "detail": reject.detail })
+        })
+        .collect();
+    Ok(Json(serde_json::json!({
+        "stored": appended.stored.len(),
+        "duplicate": appended.duplicate,
+        "rejected": rejected,
+        "server_time": clock::rfc3339(now_ms),
+        "server_time_ms": now_ms,
+    }))
+    .into_response())
+}
+
+fn is_length_limit(error: &axum::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[derive(Deserialize)]
+struct Ask {
+    device: Option<String>,
+    metric: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    max_points: Option<String>,
+    format: Option<String>,
+}
+
+async fn give(
+    State(desk): State<Desk>,
+    _reader: Reader,
+    Query(ask): Query<Ask>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let now_ms = clock::now_ms();
+    let device = ask
+        .device
+        .as_deref()
+        .filter(|text| !text.is_empty())
+        .map(|text| {
+            DeviceId::parse(text)
+                .ok_or_else(|| ApiError::unreadable(format!("\"{text}\" cannot be a device")))
+        })
+        .transpose()?;
+    let quantity = ask
+        .metric
+        .as_deref()
+        .filter(|text| !text.is_empty())
+        .map(|text| {
+            Quantity::parse(text)
+                .ok_or_else(|| ApiError::unreadable(format!("\"{text}\" cannot be a metric")))
+        })
+        .transpose()?;
+    let instant = |name: &str, text: &Option<String>| {
+        text.as_deref()
+            .filter(|text| !text.is_empty())
+            .map(|text| {
+                time::parse_query(text, now_ms).ok_or_else(|| {
+                    ApiError::unreadable(format!(
+                        "{name} \"{text}\" is not a time; use RFC 3339, unix milliseconds or now-24h"
+                    ))
+                })
+            })
+            .transpose()
+    };
+    let from_ms = instant("from", &ask.from)?;
+    let to_ms = instant("to", &ask.to)?;
+    if from_ms.zip(to_ms).is_some_and(|(from, to)| from > to) {
+        return Err(ApiError::unreadable("from lies after to"));
+    }
+    if let Some(rows) = Rows::wanted(ask.format.as_deref(), &headers)? {
+        let filter = ExportFilter { device, metric: quantity, from_ms, to_ms };
+        return rows.stream(&desk, filter).await;
+    }
+    let device = device.ok_or_else(|| ApiError::unreadable("say which device: ?device=ID"))?;
+    let quantity = quantity.ok_or_else(|| ApiError::unreadable("say which metric: ?metric=co2"))?;
+    let max_points = match ask.max_points.as_deref() {
+        None => 1000,
+        Some(text) => text.parse().ok().filter(|n| (1..=POINTS_MAX).contains(n)).ok_or_else(|| {
+            ApiError::unreadable(format!("max_points \"{text}\" is not a number from 1 to {POINTS_MAX}"))
+        })?,
+    };
+    if desk.live.device(&device, now_ms).is_none() {
+        return Err(ApiError::not_found(format!("there is no device {device}")));
+    }
+    let to_ms = to_ms.unwrap_or(now_ms + 1);
+    let from_ms = from_ms.unwrap_or(to_ms.saturating_sub(86_400_000));
+    let window = Window { from_ms, to_ms, max_points, now_ms };
+    let points = desk.store.series(&device, &quantity, window).await?;
+    Ok(Json(answer::series(&device, &quantity, points)).into_response())
+}
+
+/// A streamed form of every raw reading.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    Csv,
+    Ndjson,
+}
+
+impl Rows {
+    /// What the query or the `Accept` header asks for; `None` is the chart's JSON.
+    fn wanted(format: Option<&str>, headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
+        match format {
+            Some("csv") => return Ok(Some(Self::Csv)),
+            Some("ndjson") => return Ok(Some(Self::Ndjson)),
+            Some("json") => return Ok(None),
+            Some(other) => {
+                return Err(ApiError::unreadable(format!("format \"{other}\" is not json, csv or ndjson")));
+            }
+            None => {}
+        }
+        let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+        Ok(accept.split(',').find_map(|range| match range.split(';').next().map(str::trim) {
+            Some("text/csv") => Some(Self::Csv),
+            Some("application/x-ndjson") => Some(Self::Ndjson),
+            _ => None,
+        }))
+    }
+
+    async fn stream(self, desk: &Desk, filter: ExportFilter) -> Result<Response, ApiError> {
+        use crate::export::{RowWriter, Shape};
+        /// Rows read at once: some 300 kB, however long the export.
+        const PAGE: u32 = 4_000;
+        let (shape, media_type, name) = match self {
+            Self::Csv => (Shape::Csv, "text/csv; charset=utf-8", "readings.csv"),
+            Self::Ndjson => (Shape::Ndjson, "application/x-ndjson", "readings.ndjson"),
+        };
+        let zone = desk.settings.load().site.zone.clone();
+        let writer = RowWriter::new(shape, zone, desk.store.devices().await?);
+        let store = std::sync::Arc::clone(&desk.store);
+        // The first page is read before the head is sent, so that a failure is still a status.
+        let (rows, mut cursor) = store.export(&filter, None, PAGE).await?;
+        let pages = async_stream::try_stream! {
+            yield writer.head();
+            yield writer.page(&rows);
+            drop(rows);
+            while let Some(from) = cursor {
+                let (rows, next) = store.export(&filter, Some(from), PAGE).await?;
+                yield writer.page(&rows);
+                cursor = next;
+            }
+        };
+        let pages: std::pin::Pin<
+            Box<dyn futures_util::Stream<Item = Result<String, crate::store::StoreError>> + Send>,
+        > = Box::pin(pages);
+        let mut response = Body::from_stream(pages).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        if let Ok(disposition) = HeaderValue::try_from(format!("attachment; filename=\"{name}\"")) {
+            response.headers_mut().insert(CONTENT_DISPOSITION, disposition);
+        }
+        Ok(response)
+    }
+}

@@ -1,0 +1,161 @@
+//! Server-sent events (WHATWG HTML §9.2): a snapshot, then every reading as it becomes durable.
+//!
+//! A browser that comes back says which event it saw last, and gets every later reading from the store. The same
+//! happens to a viewer that falls behind. So nothing is lost, and nobody's slowness costs memory.
+
+use super::ApiError;
+use super::visitor::Reader;
+use crate::clock;
+use crate::desk::Desk;
+use crate::live::Event as Live;
+use crate::observe::Counters;
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::response::Sse;
+use axum::response::sse::{Event, KeepAlive};
+use axum::routing::get;
+use casement_proto::DeviceId;
+use futures_util::Stream;
+use serde::Deserialize;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
+
+/// A sign of life this often. Proxies on the way close what is silent for a minute.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// A browser that lost the connection comes back after this time.
+const RETRY: Duration = Duration::from_secs(3);
+
+/// Readings fetched at once when catching up.
+const PAGE: u32 = 500;
+
+pub(super) fn router() -> Router<Desk> {
+    Router::new().route("/api/v1/stream", get(stream))
+}
+
+#[derive(Deserialize)]
+struct Ask {
+    device: Option<String>,
+    last_event_id: Option<String>,
+}
+
+async fn stream(
+    State(desk): State<Desk>,
+    reader: Reader,
+    Query(ask): Query<Ask>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+    let only = match ask.device.as_deref().filter(|text| !text.is_empty()) {
+        None => None,
+        Some(text) => Some(
+            DeviceId::parse(text)
+                .ok_or_else(|| ApiError::unreadable(format!("\"{text}\" cannot be a device")))?,
+        ),
+    };
+    // After a reload a page cannot set the header, but it can ask.
+    let header = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let resume = header.or(ask.last_event_id.as_deref()).and_then(|id| id.parse::<i64>().ok());
+    let viewer = Viewer { desk, only, signed_in: reader.signed_in };
+    Ok(Sse::new(viewer.events(resume)).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+}
+
+struct Viewer {
+    desk: Desk,
+    only: Option<DeviceId>,
+    signed_in: bool,
+}
+
+/// Counts a viewer for as long as it lives.
+struct Counted(Arc<Counters>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.viewers.dec();
+    }
+}
+
+impl Viewer {
+    fn events(self, resume: Option<i64>) -> impl Stream<Item = Result<Event, Infallible>> {
+        async_stream::stream! {
+            self.desk.counters.viewers.inc();
+            let _counted = Counted(Arc::clone(&self.desk.counters));
+            // Listening begins before the snapshot is taken, so that nothing falls between the two.
+            let mut live = self.desk.live.subscribe();
+            let (newest, snapshot) = self.snapshot();
+            let mut seen = match resume {
+                Some(seen) if (0..newest).contains(&seen) => {
+                    // Without an id: a browser that is cut off now still resumes where it was.
+                    yield Ok(snapshot.retry(RETRY));
+                    seen
+                }
+                _ => {
+                    yield Ok(snapshot.retry(RETRY).id(newest.to_string()));
+                    newest
+                }
+            };
+            let mut behind = seen < newest;
+            let mut pulse = tokio::time::interval(HEARTBEAT);
+            pulse.tick().await;
+            loop {
+                while behind {
+                    let Ok(page) = self.desk.store.after(seen, PAGE).await else { return };
+                    behind = page.len() == PAGE as usize;
+                    for reading in page {
+                        seen = reading.id;
+                        if self.wants(&reading.device)
+                            && let Some(json) = self.desk.live.event(&reading, clock::now_ms())
+                        {
+                            yield Ok(Event::default().event("reading").id(seen.to_string()).data(&*json));
+                        }
+                    }
+                }
+                let event = tokio::select! {
+                    () = self.desk.shutdown.cancelled() => return,
+                    _ = pulse.tick() => {
+                        yield Ok(Event::default().event("ping").data("{}"));
+                        continue;
+                    }
+                    event = live.recv() => event,
+                };
+                match event {
+                    Ok(Live::Reading { id, device, json }) if id > seen => {
+                        seen = id;
+                        if self.wants(&device) {
+                            yield Ok(Event::default().event("reading").id(id.to_string()).data(&*json));
+                        }
+                    }
+                    Ok(Live::Reading { .. }) => {}
+                    Ok(Live::Presence { device, json }) => {
+                        if self.wants(&device) {
+                            yield Ok(Event::default().event("presence").data(&*json));
+                        }
+                    }
+                    Ok(Live::Changed) => {
+                        let (newest, snapshot) = self.snapshot();
+                        seen = seen.max(newest);
+                        yield Ok(snapshot.id(seen.to_string()));
+                    }
+                    Err(RecvError::Lagged(_)) => behind = true,
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        }
+    }
+
+    fn wants(&self, device: &DeviceId) -> bool {
+        self.only.is_none_or(|only| only == *device)
+    }
+
+    fn snapshot(&self) -> (i64, Event) {
+        let (newest, mut view) = self.desk.devices(self.signed_in);
+        if let Some(only) = &self.only {
+            view.devices.retain(|device| device.id == only.as_str());
+        }
+        // The shapes in answer.rs always serialise.
+        let json = serde_json::to_string(&view).unwrap_or_else(|_| "{}".to_owned());
+        (newest, Event::default().event("snapshot").data(json))
+    }
+}

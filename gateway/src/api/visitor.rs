@@ -1,0 +1,86 @@
+//! Who sent a request, as an argument of a handler.
+
+use super::ApiError;
+use crate::access::Who;
+use crate::desk::{BadCredentials, Desk, Peer};
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use casement_proto::DeviceId;
+
+/// Somebody who may read: signed in, holding a token, or anybody when the dashboard is public.
+pub(super) struct Reader {
+    /// A token or a session was shown.
+    pub(super) signed_in: bool,
+}
+
+/// Somebody who may look at the gateway's own numbers: an administrator, or a process on the same machine.
+pub(super) struct Operator;
+
+/// The device that sends.
+pub(super) struct Sender(pub(super) DeviceId);
+
+const SEND_TOKEN: &str =
+    "send the device's token: \"Authorization: Bearer cas_dev_…\"; `casement device add ID` makes one";
+
+async fn who(parts: &Parts, desk: &Desk) -> Result<Option<Who>, ApiError> {
+    desk.who(&parts.headers, Peer::of(&parts.extensions)).await.map_err(|bad| match bad {
+        BadCredentials::Malformed => {
+            ApiError::unauthorized("the Authorization header must be \"Bearer TOKEN\"")
+        }
+        BadCredentials::Denied(denied) => denied.into(),
+    })
+}
+
+impl FromRequestParts<Desk> for Reader {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, ApiError> {
+        let public = desk.settings.load().public;
+        match who(parts, desk).await? {
+            Some(Who::Reader | Who::Admin) => Ok(Self { signed_in: true }),
+            Some(Who::Device(_)) | None if public => Ok(Self { signed_in: false }),
+            Some(Who::Device(_)) => Err(ApiError::forbidden(
+                "a device's token sends readings; reading needs one of `casement token create`",
+            )),
+            None => Err(ApiError::unauthorized(
+                "sign in at /login, or send a token made with `casement token create --scope read`",
+            )),
+        }
+    }
+}
+
+impl FromRequestParts<Desk> for Operator {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, ApiError> {
+        if Peer::of(&parts.extensions).is_loopback() {
+            return Ok(Self);
+        }
+        match who(parts, desk).await? {
+            Some(Who::Admin) => Ok(Self),
+            Some(Who::Reader | Who::Device(_)) => {
+                Err(ApiError::forbidden("this needs a token of scope admin"))
+            }
+            None => Err(ApiError::unauthorized("this needs a token of scope admin")),
+        }
+    }
+}
+
+impl FromRequestParts<Desk> for Sender {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, ApiError> {
+        // A browser's session never sends readings: without a header there is no token.
+        if !parts.headers.contains_key(AUTHORIZATION) {
+            return Err(ApiError::unauthorized(SEND_TOKEN));
+        }
+        match who(parts, desk).await? {
+            Some(Who::Device(device)) => Ok(Self(device)),
+            Some(Who::Reader | Who::Admin) => {
+                Err(ApiError::forbidden("readings need a device's token; `casement device add ID` makes one"))
+            }
+            None => Err(ApiError::unauthorized(SEND_TOKEN)),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Composition: configuration → running gateway. The one file that knows everybody.
+
+use crate::access::Access;
+use crate::config::{Config, Sources, TlsSource};
+use crate::desk::{Desk, Settings};
+use crate::edge::Bound;
+use crate::intake::{Intake, Writer};
+use crate::live::Live;
+use crate::observe::Counters;
+use crate::tls::{Certificates, Source};
+use crate::{api, clock, disk, store, web};
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How often presence is looked at.
+const PRESENCE_EVERY: Duration = Duration::from_secs(2);
+
+/// How often the store is looked at for what other processes did.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+
+/// A gateway that is ready to run.
+pub struct App {
+    config: Config,
+    desk: Desk,
+    writer: Writer,
+    certificates: Arc<Certificates>,
+    bound: Bound,
+    shutdown: CancellationToken,
+}
+
+/// Where a gateway listens.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// Plain HTTP.
+    pub http: Vec<SocketAddr>,
+    /// HTTPS.
+    pub https: Vec<SocketAddr>,
+}
+
+impl App {
+    /// Opens the store, reads or makes the certificate and binds the listeners. Nothing is answered yet.
+    ///
+    /// # Errors
+    /// What could not be opened, and why.
+    pub async fn build(config: Config, shutdown: CancellationToken) -> anyhow::Result<Self> {
+        disk::private_dir(&config.data_dir).with_context(|| {
+            format!(
+                "the data folder {} cannot be made; set data_dir to one this user may write",
+                config.data_dir.display()
+            )
+        })?;
+        let bound = Bound::bind(&config.listen.http, &config.listen.https).map_err(|(address, error)| {
+            anyhow::Error::new(error).context(format!(
+                "{address} cannot be listened at; is another program there, or may this user not use that port? Set listen.http and listen.https"
+            ))
+        })?;
+        let certs = certs_dir(&config);
+        let certificates = Certificates::load(source(&config, &certs), clock::now_ms())?;
+        let store = store::open(&config.store_url, &config.data_dir)
+            .await
+            .with_context(|| format!("the store {} cannot be opened", config.store_url))?;
+        let counters = Arc::new(Counters::default());
+        let live = Arc::new(Live::new(config.site.bands));
+        let (intake, writer) = Intake::new(Arc::clone(&store), Arc::clone(&live), Arc::clone(&counters));
+        writer.learn().await.context("the store cannot be read")?;
+        let desk = Desk {
+            intake,
+            access: Arc::new(Access::new(Arc::clone(&store))),
+            store,
+            live,
+            settings: Arc::new(ArcSwap::from_pointee(settings(&config))),
+            counters,
+            shutdown: shutdown.clone(),
+        };
+        Ok(Self { config, desk, writer, certificates, bound, shutdown })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        Addresses { http: self.bound.http(), https: self.bound.https() }
+    }
+
+    /// A way to read the configuration again.
+    pub fn reloader(&self, sources: Sources) -> Reloader {
+        Reloader {
+            sources,
+            running: self.config.clone(),
+            desk: self.desk.clone(),
+            certificates: Arc::clone(&self.certificates),
+        }
+    }
+
+    /// Runs until `shutdown`, then drains: requests, then the queue, then the store.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let tls = self.certificates.https()?;
+        let router = api::router(self.desk.clone()).merge(web::router(self.desk.clone()));
+        let router = web::behind_the_door(router, self.desk.clone());
+
+        // The job table: everything that runs beside the listeners.
+        let jobs = TaskTracker::new();
+        let closing = CancellationToken::new();
+        let writer = jobs.spawn(self.writer.run(closing.clone()));
+        jobs.spawn(watch_presence(self.desk.clone(), self.shutdown.clone()));
+        jobs.spawn(follow(self.desk.clone(), self.shutdown.clone()));
+        jobs.close();
+
+        self.bound.run(tls, router, Arc::clone(&self.desk.counters), self.shutdown).await;
+        closing.cancel();
+        jobs.wait().await;
+        if let Err(panic) = writer.await {
+            tracing::error!(%panic, "the writer ended badly");
+        }
+        self.desk.store.close().await;
+        Ok(())
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings { public: config.dashboard_public, site: config.site.clone() }
+}
+
+fn certs_dir(config: &Config) -> PathBuf {
+    config.data_dir.join("certs")
+}
+
+fn source<'a>(config: &'a Config, certs: &'a Path) -> Source<'a> {
+    match &config.tls.source {
+        TlsSource::Acme | TlsSource::SelfSigned => {
+            Source::SelfSigned { dir: certs, names: &config.tls.names }
+        }
+        TlsSource::Files { cert, key } => Source::Files { cert, key },
+    }
+}
+
+async fn watch_presence(desk: Desk, shutdown: CancellationToken) {
+    let mut tick = tokio::time::interval(PRESENCE_EVERY);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = tick.tick() => {
+                let online = desk.live.watch_presence(clock::now_ms());
+                desk.counters.devices_online.set(i64::try_from(online).unwrap_or(i64::MAX));
+            }
+        }
+    }
+}
+
+async fn follow(desk: Desk, shutdown: CancellationToken) {
+    let mut tick = tokio::time::interval(FOLLOW_EVERY);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = tick.tick() => desk.intake.follow(),
+        }
+    }
+}
+
+/// Reads the configuration again while the gateway runs.
+pub struct Reloader {
+    sources: Sources,
+    running: Config,
+    desk: Desk,
+    certificates: Arc<Certificates>,
+}
+
+impl Reloader {
+    /// Takes over what may change while running: who may read, the place, the certificate. A bad configuration is
+    /// reported and the running one stays.
+    pub fn reload(&self) {
+        let loaded = match self.sources.load() {
+            Ok(loaded) => loaded,
+            Err(bad) => {
+                for problem in &bad.problems {
+                    tracing::error!("{problem}");
+                }
+                tracing::error!("the configuration was not reloaded; the running one stays");
+                return;
+            }
+        };
+        let new = loaded.config;
+        for (key, differs) in [
+            ("data_dir", new.data_dir != self.running.data_dir),
+            ("listen", new.listen != self.running.listen),
+            ("store.url", new.store_url != self.running.store_url),
+        ] {
+            if differs {
+                tracing::warn!("{key} has changed; that takes effect after a restart");
+            }
+        }
+        let certs = certs_dir(&self.running);
+        if let Err(error) = self.certificates.reload(source(&new, &certs), clock::now_ms()) {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the certificate was not reloaded; the old one stays"
+            );
+        }
+        self.desk.live.judge_by(new.site.bands);
+        self.desk.settings.store(Arc::new(settings(&new)));
+        tracing::info!("the configuration was reloaded");
+    }
+}

@@ -1,0 +1,215 @@
+//! The command line. One file per command; every one of them works beside a running gateway and without one.
+
+mod check;
+mod device;
+mod export;
+mod import;
+mod list;
+mod serve;
+mod simulate;
+mod token;
+
+use crate::config::{Config, Sources};
+use crate::store::{self, Store, StoreError};
+use clap::{Args, Parser, Subcommand};
+use std::fmt;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Exit code of a command that failed.
+const FAILED: u8 = 1;
+/// Exit code of a command that was given something it cannot use.
+const USAGE: u8 = 2;
+/// Exit code of a bad configuration (`EX_USAGE` of sysexits.h).
+const BAD_CONFIG: u8 = 64;
+
+/// Turns the smallest virtual machine and a CO2 sensor into a trusted HTTPS dashboard.
+#[derive(Parser)]
+#[command(name = "casement", version, max_term_width = 100)]
+struct Arguments {
+    /// Configuration file [default: $CASEMENT_CONFIG, else /etc/casement/casement.toml where it exists, else none]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway in the foreground
+    Serve,
+    /// Run a gateway with simulated rooms, readable by everybody
+    Demo(serve::Demo),
+    /// Check the configuration and print what is in force
+    Check,
+    /// Devices and their tokens
+    #[command(subcommand)]
+    Device(device::Device),
+    /// Tokens that read or administer
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Run virtual devices against a gateway, over real TLS
+    Simulate(simulate::Simulate),
+    /// Read a file of readings into the store; a second time changes nothing
+    Import(import::Import),
+    /// Write readings as CSV, NDJSON or line protocol
+    Export(export::Export),
+}
+
+/// Prints a listing as JSON.
+#[derive(Args, Clone, Copy)]
+struct Json {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why a command failed, for people: what, why, fix.
+struct Failure {
+    code: u8,
+    what: String,
+    fix: String,
+}
+
+impl Failure {
+    fn new(what: impl fmt::Display, fix: impl Into<String>) -> Self {
+        Self { code: FAILED, what: what.to_string(), fix: fix.into() }
+    }
+
+    fn usage(what: impl fmt::Display, fix: impl Into<String>) -> Self {
+        Self { code: USAGE, ..Self::new(what, fix) }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(format!("{error:#}"), "mend the cause and try again; CASEMENT_LOG=debug tells more")
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let fix = match &error {
+            StoreError::Exists(_) => "choose another name",
+            StoreError::Missing(_) => "the listing shows what there is",
+            StoreError::DiskFull(_) => "make room on the disk and try again",
+            StoreError::Busy(_) => "another command is writing; try again in a moment",
+            StoreError::EngineTooOld { .. } => "build with the bundled SQLite",
+            StoreError::UnknownUrl(_) => "mend store.url",
+            StoreError::SchemaTooNew { .. } => "use the later version",
+            StoreError::Engine(_) => "is data_dir right, and may this user write it?",
+        };
+        Self::new(format!("{:#}", anyhow::Error::new(error)), fix)
+    }
+}
+
+type Done = Result<(), Failure>;
+
+/// What every command is given.
+struct Context {
+    sources: Sources,
+}
+
+impl Context {
+    /// The configuration; every problem of a bad one is printed.
+    fn config(&self) -> Result<Config, Failure> {
+        match self.sources.load() {
+            Ok(loaded) => Ok(loaded.config),
+            Err(bad) => {
+                let list: Vec<String> = bad.problems.iter().map(ToString::to_string).collect();
+                Err(Failure {
+                    code: BAD_CONFIG,
+                    what: format!("the configuration cannot be used\n{}", list.join("\n")),
+                    fix: "mend the lines above; `casement check` looks again".to_owned(),
+                })
+            }
+        }
+    }
+
+    /// The configuration and its store, opened beside a gateway that may be running.
+    async fn store(&self) -> Result<(Config, Arc<dyn Store>), Failure> {
+        let config = self.config()?;
+        crate::disk::private_dir(&config.data_dir).map_err(|error| {
+            Failure::new(
+                format!("the data folder {} cannot be used: {error}", config.data_dir.display()),
+                "set data_dir, or run as the user that owns it",
+            )
+        })?;
+        let store = store::open(&config.store_url, &config.data_dir).await?;
+        Ok((config, store))
+    }
+}
+
+/// Runs the command in the arguments and gives its exit code.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    crate::observe::log_to_stderr();
+    // One cryptographic library for everything; nothing else is linked.
+    let _already_set = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let context =
+        Context { sources: Sources { argument: arguments.config, environment: std::env::vars().collect() } };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .thread_name("casement")
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(run(arguments.command, &context)),
+        Err(error) => Err(Failure::new(error, "is the machine out of threads or memory?")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let bold = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            let (on, off) = if bold { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
+            let text = format!("{on}error:{off} {}\n  fix: {}\n", failure.what, failure.fix);
+            // Nobody is left to tell when stderr is gone.
+            let _lost = std::io::stderr().write_all(text.as_bytes());
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+async fn run(command: Command, context: &Context) -> Done {
+    match command {
+        Command::Serve => serve::serve(context).await,
+        Command::Demo(demo) => serve::demo(demo, context).await,
+        Command::Check => check::check(context),
+        Command::Device(command) => device::run(command, context).await,
+        Command::Token(command) => token::run(command, context).await,
+        Command::Simulate(command) => simulate::run(command, context).await,
+        Command::Import(command) => import::run(command, context).await,
+        Command::Export(command) => export::run(command, context).await,
+    }
+}
+
+/// Writes to stdout. A reader that hung up (`casement export | head`) ends the program quietly.
+fn out(text: &str) -> Done {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => Err(Failure::new(format!("stdout: {error}"), "is the disk behind it full?")),
+    }
+}
+
+/// Tells a person something, on stderr.
+fn say(text: &str) {
+    let _lost = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+/// A secret: alone on stdout for a program; for a person with what to do next, on stderr.
+fn secret(token: &crate::guard::Secret, note: &str) -> Done {
+    if std::io::stdout().is_terminal() {
+        say(note);
+    }
+    out(&format!("{}\n", token.reveal()))
+}
+
+/// Is somebody watching?
+fn watched() -> bool {
+    std::io::stderr().is_terminal()
+}

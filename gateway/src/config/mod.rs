@@ -1,0 +1,413 @@
+//! Configuration: file and environment → checked values.
+//!
+//! [`keys`] is the one table of keys; [`file`] reads a TOML file against it and finds every problem, not just the
+//! first; this module turns what is left into [`Config`].
+
+mod file;
+pub mod keys;
+
+pub use file::{Problem, Severity};
+
+use crate::telemetry::time;
+use casement_proto::band::{self, Profile};
+use file::Found;
+use jiff::tz::TimeZone;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// Everything that can be set, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Where to listen.
+    pub listen: Listen,
+    /// Which certificate to show.
+    pub tls: Tls,
+    /// Whether anybody may read without signing in.
+    pub dashboard_public: bool,
+    /// The store, for example `sqlite:casement.db`.
+    pub store_url: String,
+    /// Name, time zone and bands of the place.
+    pub site: Site,
+}
+
+/// Addresses to listen at; port 0 is any free one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Plain HTTP, which redirects.
+    pub http: Vec<SocketAddr>,
+    /// HTTPS.
+    pub https: Vec<SocketAddr>,
+}
+
+/// Which certificate to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Where it comes from.
+    pub source: TlsSource,
+    /// DNS names and IP addresses that it is for.
+    pub names: Vec<String>,
+}
+
+/// Where the certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsSource {
+    /// A certificate authority. This version shows the self-signed one in its place.
+    Acme,
+    /// Made here.
+    SelfSigned,
+    /// A pair of PEM files.
+    Files {
+        /// The chain, leaf first.
+        cert: PathBuf,
+        /// The leaf's private key.
+        key: PathBuf,
+    },
+}
+
+/// The place that is measured.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Its name.
+    pub name: String,
+    /// IANA name of its time zone.
+    pub zone_name: String,
+    /// The time zone itself.
+    pub zone: TimeZone,
+    /// When air is good.
+    pub bands: &'static Profile,
+}
+
+/// A configuration that cannot be used: every problem of it.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration has {} problem(s)", problems.len())]
+pub struct BadConfig {
+    /// What is wrong, in order of lines. Warnings are among them.
+    pub problems: Vec<Problem>,
+}
+
+/// A configuration and what is odd about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// The file it came from; `None` when these are the defaults.
+    pub file: Option<PathBuf>,
+    /// Keys that have no effect, and the like.
+    pub warnings: Vec<Problem>,
+}
+
+/// What a process was given to find its configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// `--config`.
+    pub argument: Option<PathBuf>,
+    /// The environment, as pairs.
+    pub environment: Vec<(String, String)>,
+}
+
+/// Where the configuration lies when nobody says otherwise.
+const SYSTEM_FILE: &str = "/etc/casement/casement.toml";
+
+/// Largest configuration file, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+impl Sources {
+    /// Reads and checks the configuration: `--config`, else `$CASEMENT_CONFIG`, else `/etc/casement/casement.toml`
+    /// where it exists, else the defaults; then `CASEMENT_SECTION__KEY` from the environment.
+    ///
+    /// # Errors
+    /// [`BadConfig`] with every problem.
+    pub fn load(&self) -> Result<Loaded, BadConfig> {
+        let variable = |name: &str| {
+            self.environment.iter().find(|(key, _)| key == name).map(|(_, value)| PathBuf::from(value))
+        };
+        let file = self
+            .argument
+            .clone()
+            .or_else(|| variable("CASEMENT_CONFIG").filter(|path| !path.as_os_str().is_empty()))
+            .or_else(|| Some(PathBuf::from(SYSTEM_FILE)).filter(|path| path.exists()));
+        let text = match &file {
+            None => String::new(),
+            Some(path) => read(path).map_err(|why| BadConfig { problems: vec![why] })?,
+        };
+        let (mut config, warnings) = parse(file.as_deref(), &text, &self.environment)?;
+        // A relative data_dir in a file is relative to that file's place only if it says so; the working directory
+        // is what a shell user expects.
+        if let Ok(absolute) = std::path::absolute(&config.data_dir) {
+            config.data_dir = absolute;
+        }
+        Ok(Loaded { config, file, warnings })
+    }
+}
+
+fn read(path: &Path) -> Result<String, Problem> {
+    let problem = |what: String, fix: &str| Problem {
+        severity: Severity::Error,
+        place: path.display().to_string(),
+        key: String::new(),
+        what,
+        fix: fix.to_owned(),
+    };
+    let size = std::fs::metadata(path).map(|meta| meta.len()).map_err(|error| {
+        problem(format!("cannot be read: {error}"), "check the path and that this user may read it")
+    })?;
+    if size > FILE_BYTES_MAX {
+        return Err(problem(
+            format!("has {size} bytes; at most {FILE_BYTES_MAX} are read"),
+            "is this the right file?",
+        ));
+    }
+    std::fs::read_to_string(path).map_err(|error| {
+        problem(format!("cannot be read: {error}"), "it must be UTF-8 text that this user may read")
+    })
+}
+
+/// Text of a file and environment → configuration. Pure.
+///
+/// # Errors
+/// [`BadConfig`] with every problem.
+pub fn parse(
+    file: Option<&Path>,
+    text: &str,
+    environment: &[(String, String)],
+) -> Result<(Config, Vec<Problem>), BadConfig> {
+    let mut found = Found::read(file, text);
+    found.override_from(environment);
+    let config = build(&mut found);
+    let (errors, warnings): (Vec<_>, Vec<_>) =
+        found.into_problems().into_iter().partition(|problem| problem.severity == Severity::Error);
+    match config {
+        Some(config) if errors.is_empty() => Ok((config, warnings)),
+        _ => Err(BadConfig { problems: errors.into_iter().chain(warnings).collect() }),
+    }
+}
+
+fn build(found: &mut Found) -> Option<Config> {
+    let data_dir = PathBuf::from(found.text("data_dir"));
+    let listen = Listen { http: addresses(found, "listen.http"), https: addresses(found, "listen.https") };
+    if listen.https.is_empty() {
+        found.problem("listen.https", "is empty", "give at least one address, for example [\"[::]:443\"]");
+    }
+    if !addresses(found, "listen.mqtts").is_empty() {
+        found.no_effect("listen.mqtts");
+    }
+    let names = found.list("tls.names");
+    for name in &names {
+        if !is_name(name) {
+            let what = format!("\"{name}\" is neither a DNS name nor an IP address");
+            found.problem(
+                "tls.names",
+                &what,
+                "write names without scheme, port or path: \"air.example.org\"",
+            );
+        }
+    }
+    let source = match found.text("tls.source").as_str() {
+        "acme" => {
+            found.no_effect("tls.source");
+            Some(TlsSource::Acme)
+        }
+        "self-signed" => Some(TlsSource::SelfSigned),
+        "files" => {
+            Some(TlsSource::Files { cert: found.file("tls.files.cert"), key: found.file("tls.files.key") })
+        }
+        other => found.not_one_of("tls.source", other, &["acme", "files", "self-signed"]),
+    };
+    match found.text("tls.acme.challenge").as_str() {
+        "auto" | "http-01" | "tls-alpn-01" => {}
+        other => {
+            let _: Option<()> =
+                found.not_one_of("tls.acme.challenge", other, &["auto", "http-01", "tls-alpn-01"]);
+        }
+    }
+    let public = match found.text("access.dashboard").as_str() {
+        "public" => Some(true),
+        "private" => Some(false),
+        other => found.not_one_of("access.dashboard", other, &["private", "public"]),
+    };
+    let store_url = found.text("store.url");
+    if store_url.strip_prefix("sqlite:").is_none_or(str::is_empty) {
+        found.problem("store.url", "is not a store of this version", "use \"sqlite:casement.db\"");
+    }
+    if found.number("store.raw_days", 0, 36_500) > 0 {
+        found.no_effect("store.raw_days");
+    }
+    let zone_name = found.text("site.time_zone");
+    let zone = time::zone(&zone_name);
+    if zone.is_none() {
+        let what = format!("\"{zone_name}\" is not a time zone");
+        found.problem("site.time_zone", &what, "use an IANA name such as \"Europe/Brussels\"");
+    }
+    let bands_id = found.text("site.bands");
+    let bands = match band::profile(&bands_id) {
+        Some(profile) => Some(profile),
+        None => {
+            let known: Vec<&str> = band::PROFILES.iter().map(|profile| profile.id).collect();
+            found.not_one_of("site.bands", &bands_id, &known)
+        }
+    };
+    let name = found.text("site.name");
+    if name.chars().count() > 80 {
+        found.problem("site.name", "is longer than 80 characters", "shorten it");
+    }
+    Some(Config {
+        data_dir,
+        listen,
+        tls: Tls { source: source?, names },
+        dashboard_public: public?,
+        store_url,
+        site: Site {
+            name,
+            zone_name: if zone_name.is_empty() { "UTC".to_owned() } else { zone_name },
+            zone: zone?,
+            bands: bands?,
+        },
+    })
+}
+
+/// Most addresses of one kind.
+const ADDRESSES_MAX: usize = 16;
+
+fn addresses(found: &mut Found, key: &'static str) -> Vec<SocketAddr> {
+    let texts = found.list(key);
+    if texts.len() > ADDRESSES_MAX {
+        found.problem(key, &format!("has {} addresses", texts.len()), "at most 16 are possible");
+    }
+    let mut addresses = Vec::with_capacity(texts.len());
+    for text in texts {
+        match text.parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => found.problem(
+                key,
+                &format!("\"{text}\" is not an address with a port"),
+                "write \"0.0.0.0:443\", \"[::]:443\" or \"127.0.0.1:0\"",
+            ),
+        }
+    }
+    addresses
+}
+
+/// A DNS name (RFC 1123 §2.1, a leading `*.` allowed) or an IP address.
+fn is_name(name: &str) -> bool {
+    if name.parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let host = name.strip_prefix("*.").unwrap_or(name);
+    !host.is_empty()
+        && host.len() <= 253
+        && host.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
+        let environment: Vec<_> =
+            environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        match parse(Some(Path::new("c.toml")), text, &environment) {
+            Ok((_, warnings)) => warnings.iter().map(ToString::to_string).collect(),
+            Err(bad) => bad.problems.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_what_the_contract_says() {
+        let (config, warnings) = parse(None, "", &[]).unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
+        assert_eq!(config.data_dir, Path::new("./casement-data"));
+        assert_eq!(config.listen.http, ["127.0.0.1:8080".parse().unwrap()]);
+        assert_eq!(config.listen.https, ["127.0.0.1:8443".parse().unwrap()]);
+        assert_eq!(config.tls.source, TlsSource::SelfSigned);
+        assert_eq!(config.tls.names, ["localhost", "127.0.0.1", "::1"]);
+        assert!(!config.dashboard_public);
+        assert_eq!(config.store_url, "sqlite:casement.db");
+    }
+
+    #[test]
+    fn the_example_is_a_good_configuration_and_names_every_key() {
+        let text = include_str!("../../casement.example.toml");
+        parse(Some(Path::new("casement.example.toml")), text, &[]).unwrap();
+        for key in keys::KEYS {
+            let name = key.path.rsplit('.').next().unwrap();
+            assert!(
+                text.lines().any(|line| line.trim_start_matches(['#', ' ']).starts_with(&format!("{name} "))
+                    || line.trim_start_matches(['#', ' ']).starts_with(&format!("{name}="))),
+                "{} is missing in casement.example.toml",
+                key.path
+            );
+        }
+    }
+
+    #[test]
+    fn every_problem_is_told_with_its_line_and_its_fix() {
+        let text = "data_dir = 7\n[listen]\nhttps = [\"nonsense\"]\nhtps = []\n[access]\ndashboard = \"publick\"\n[site]\ntime_zone = \"Mars/Olympus\"\n[stroe]\nurl = \"x\"\n";
+        let found = problems(text, &[]);
+        let expect = [
+            "c.toml:1: data_dir",
+            "c.toml:3: listen.https",
+            "c.toml:4: listen.htps: there is no such key; did you mean \"https\"?",
+            "c.toml:6: access.dashboard: \"publick\" is not possible; use \"private\" or \"public\"",
+            "c.toml:8: site.time_zone",
+            "c.toml:9: stroe: there is no such section; did you mean \"store\"?",
+        ];
+        for expected in expect {
+            assert!(found.iter().any(|line| line.starts_with(expected)), "{expected}\n{found:#?}");
+        }
+    }
+
+    #[test]
+    fn broken_toml_says_where() {
+        let found = problems("data_dir = \"x\"\nnope nope\n", &[]);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].starts_with("c.toml:2: "), "{found:?}");
+    }
+
+    #[test]
+    fn the_environment_beats_the_file() {
+        let environment = [
+            ("CASEMENT_LISTEN__HTTPS".to_owned(), r#"["127.0.0.1:0"]"#.to_owned()),
+            ("CASEMENT_ACCESS__DASHBOARD".to_owned(), "public".to_owned()),
+            ("CASEMENT_DATA_DIR".to_owned(), "/tmp/x".to_owned()),
+            ("CASEMENT_CONFIG".to_owned(), "ignored here".to_owned()),
+        ];
+        let (config, _) = parse(None, "[access]\ndashboard = \"private\"", &environment).unwrap();
+        assert_eq!(config.listen.https, ["127.0.0.1:0".parse().unwrap()]);
+        assert!(config.dashboard_public);
+        assert_eq!(config.data_dir, Path::new("/tmp/x"));
+        let found = problems("", &[("CASEMENT_LISTEN__HTPS", "[]"), ("CASEMENT_STORE__RAW_DAYS", "many")]);
+        assert!(
+            found.iter().any(|line| line.starts_with("environment CASEMENT_LISTEN__HTPS: ")),
+            "{found:?}"
+        );
+        assert!(
+            found.iter().any(|line| line.starts_with("environment CASEMENT_STORE__RAW_DAYS: ")),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn sections_of_later_versions_are_told_to_have_no_effect() {
+        let found =
+            problems("[guard]\n[mqtt.bridge]\n[[route]]\npath = \"/zm/\"\nupstream = \"http://x\"\n", &[]);
+        assert!(found.iter().any(|line| line.contains("route") && line.contains("no effect")), "{found:?}");
+        assert!(parse(None, "[guard]\n[mqtt.bridge]\n", &[]).is_ok());
+    }
+
+    #[test]
+    fn names_are_names() {
+        for good in ["localhost", "air.example.org", "*.example.org", "127.0.0.1", "::1", "2001:db8::1"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", "https://x", "a b", "a..b", "-a.org", "x:443", "a_b.org"] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+}

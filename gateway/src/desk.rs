@@ -1,0 +1,144 @@
+//! The front desk: what every surface may use, and who is asking.
+
+use crate::access::{Access, Denied, Who};
+use crate::answer::{DevicesView, SiteView};
+use crate::clock;
+use crate::config::Site;
+use crate::guard;
+use crate::intake::Intake;
+use crate::live::Live;
+use crate::observe::Counters;
+use crate::store::Store;
+use arc_swap::ArcSwap;
+use axum::http::header::{AUTHORIZATION, COOKIE};
+use axum::http::{Extensions, HeaderMap};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// What every handler may use.
+#[derive(Clone)]
+pub struct Desk {
+    /// The way in.
+    pub intake: Intake,
+    /// The way back.
+    pub store: Arc<dyn Store>,
+    /// What is going on now.
+    pub live: Arc<Live>,
+    /// Who has which token.
+    pub access: Arc<Access>,
+    /// What may change while running.
+    pub settings: Arc<ArcSwap<Settings>>,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// Ends streams that would not end by themselves.
+    pub shutdown: CancellationToken,
+}
+
+/// What may change while running.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Anybody may read.
+    pub public: bool,
+    /// The place.
+    pub site: Site,
+}
+
+/// Who is at the other end of the connection; every request carries it as an extension.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+impl Peer {
+    /// The peer among a request's extensions; an address that is nobody's when it is missing.
+    pub fn of(extensions: &Extensions) -> IpAddr {
+        extensions.get::<Self>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0)
+    }
+}
+
+/// Why a request's credentials are no good.
+#[derive(Debug)]
+pub enum BadCredentials {
+    /// The header is not `Bearer TOKEN`.
+    Malformed,
+    /// The token is.
+    Denied(Denied),
+}
+
+impl Desk {
+    /// Who sent a request: by its `Authorization` header, else by its session cookie. `None` when it shows neither; a
+    /// stale cookie is as good as none, a wrong token is an error.
+    ///
+    /// # Errors
+    /// [`BadCredentials`].
+    pub async fn who(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Option<Who>, BadCredentials> {
+        let header = headers.get(AUTHORIZATION);
+        let token = match header {
+            Some(header) => header.to_str().ok().and_then(guard::bearer).ok_or(BadCredentials::Malformed)?,
+            None => match session_of(headers) {
+                Some(session) => session,
+                None => return Ok(None),
+            },
+        };
+        match self.access.who(token, peer, clock::now_ms()).await {
+            Ok(who) => Ok(Some(who)),
+            Err(Denied::Unknown | Denied::Wait { .. }) if header.is_none() => Ok(None),
+            Err(denied) => Err(BadCredentials::Denied(denied)),
+        }
+    }
+
+    /// The place as a visitor sees it.
+    pub fn site(&self, signed_in: bool) -> SiteView {
+        let settings = self.settings.load();
+        SiteView {
+            name: settings.site.name.clone(),
+            time_zone: settings.site.zone_name.clone(),
+            public: settings.public,
+            signed_in,
+            bands: settings.site.bands.into(),
+        }
+    }
+
+    /// Every device as a visitor sees it, and the newest reading that this reflects.
+    pub fn devices(&self, signed_in: bool) -> (i64, DevicesView) {
+        let now_ms = clock::now_ms();
+        let (newest, devices) = self.live.devices(now_ms);
+        let view = DevicesView {
+            server_time: clock::rfc3339(now_ms),
+            server_time_ms: now_ms,
+            site: self.site(signed_in),
+            devices,
+        };
+        (newest, view)
+    }
+}
+
+/// The cookie of a signed-in browser. The prefix makes browsers insist on Secure, Path=/ and no Domain (RFC 6265bis
+/// §4.1.3.2).
+pub const SESSION_COOKIE: &str = "__Host-casement";
+
+/// The session in a request's cookies.
+pub fn session_of(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, value)| *name == SESSION_COOKIE && value.len() <= guard::TOKEN_TEXT_MAX)
+        .map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_session_is_found_among_other_cookies() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(session_of(&headers), None);
+        headers.insert(COOKIE, "a=b; __Host-casement=cas_ses_x; c=d".parse().unwrap());
+        assert_eq!(session_of(&headers), Some("cas_ses_x"));
+        headers.insert(COOKIE, format!("__Host-casement={}", "x".repeat(500)).parse().unwrap());
+        assert_eq!(session_of(&headers), None);
+    }
+}

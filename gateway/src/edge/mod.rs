@@ -1,0 +1,313 @@
+//! The listeners: accept, shake hands, hand over to the application, drain.
+//!
+//! Limits, all of them per process: [`CONNECTIONS_MAX`] at once, [`CONNECTIONS_PER_ADDRESS_MAX`] from one address (a
+//! connection above either is closed at once), [`HANDSHAKE_TIMEOUT`] for TLS, [`HEADER_TIMEOUT`] for a request's head
+//! and for the pause between two requests, 100 streams and 16 KiB of headers on HTTP/2, 64 KiB of buffer on HTTP/1.
+
+mod redirect;
+
+use crate::desk::Peer;
+use crate::observe::Counters;
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+/// Connections at once. An idle one costs some 25 kB, so that all of them fit beside the rest in 614 MB.
+pub const CONNECTIONS_MAX: usize = 1024;
+
+/// Connections at once from one address. Thirty classrooms behind one router fit; one attacker does not fill the door.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
+
+/// How long a TLS handshake may take.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a request's head may take, and a kept connection may rest.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long running requests may take to finish when the process stops.
+pub const DRAIN: Duration = Duration::from_secs(10);
+
+/// Waiting connections per listener; more are refused by the kernel.
+const BACKLOG: u32 = 256;
+
+/// Listeners that are bound but do not accept yet.
+#[derive(Debug)]
+pub struct Bound {
+    http: Vec<TcpListener>,
+    https: Vec<TcpListener>,
+}
+
+impl Bound {
+    /// Binds every address.
+    ///
+    /// # Errors
+    /// The address that cannot be bound, and why.
+    pub fn bind(http: &[SocketAddr], https: &[SocketAddr]) -> Result<Self, (SocketAddr, io::Error)> {
+        let all = |addresses: &[SocketAddr]| {
+            addresses.iter().map(|a| listen(*a).map_err(|error| (*a, error))).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Self { http: all(http)?, https: all(https)? })
+    }
+
+    /// Where plain HTTP is heard.
+    pub fn http(&self) -> Vec<SocketAddr> {
+        self.http.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// Where HTTPS is heard.
+    pub fn https(&self) -> Vec<SocketAddr> {
+        self.https.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// Accepts until `shutdown`, then lets running requests finish for at most [`DRAIN`].
+    pub async fn run(
+        self,
+        tls: Arc<ServerConfig>,
+        app: Router,
+        counters: Arc<Counters>,
+        shutdown: CancellationToken,
+    ) {
+        let port = self.https().first().map_or(443, SocketAddr::port);
+        let door = Arc::new(Door {
+            seats: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            addresses: Mutex::new(HashMap::new()),
+            acceptor: TlsAcceptor::from(tls),
+            app,
+            https_port: port,
+            counters,
+            shutdown: shutdown.clone(),
+            connections: TaskTracker::new(),
+        });
+        let listeners = TaskTracker::new();
+        for (kind, sockets) in [(Kind::Http, self.http), (Kind::Https, self.https)] {
+            for socket in sockets {
+                listeners.spawn(accept(Arc::clone(&door), kind, socket));
+            }
+        }
+        listeners.close();
+        listeners.wait().await;
+        door.connections.close();
+        if tokio::time::timeout(DRAIN, door.connections.wait()).await.is_err() {
+            tracing::warn!(
+                connections = door.connections.len(),
+                "some requests did not finish in time and were cut"
+            );
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket =
+        if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
+    // A restart must not wait for the kernel to forget old connections.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Http,
+    Https,
+}
+
+struct Door {
+    seats: Arc<Semaphore>,
+    addresses: Mutex<HashMap<IpAddr, usize>>,
+    acceptor: TlsAcceptor,
+    app: Router,
+    https_port: u16,
+    counters: Arc<Counters>,
+    shutdown: CancellationToken,
+    connections: TaskTracker,
+}
+
+async fn accept(door: Arc<Door>, kind: Kind, listener: TcpListener) {
+    loop {
+        let accepted = tokio::select! {
+            () = door.shutdown.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let door = Arc::clone(&door);
+                let connections = door.connections.clone();
+                connections.spawn(async move { door.serve(kind, stream, peer.ip().to_canonical()).await });
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: give connections time to end instead of spinning.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+impl Door {
+    async fn serve(self: Arc<Self>, kind: Kind, stream: TcpStream, peer: IpAddr) {
+        let Ok(_seat) = Arc::clone(&self.seats).try_acquire_owned() else {
+            self.counters.connections_refused.inc();
+            return;
+        };
+        let Some(_place) = Place::take(&self, peer) else {
+            self.counters.connections_refused.inc();
+            return;
+        };
+        self.counters.connections.inc();
+        // Small answers and live events go out at once.
+        let _best_effort = stream.set_nodelay(true);
+        match kind {
+            Kind::Http => self.drive(auto_http1(), stream, peer, Kind::Http).await,
+            Kind::Https => {
+                match tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => {
+                        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                        let builder = if http2 { auto_http2() } else { auto_http1() };
+                        self.drive(builder, stream, peer, Kind::Https).await;
+                    }
+                    Ok(Err(error)) => {
+                        self.counters.handshakes_failed.inc();
+                        tracing::debug!(%peer, %error, "a TLS handshake failed");
+                    }
+                    Err(_) => {
+                        self.counters.handshakes_failed.inc();
+                        tracing::debug!(%peer, "a TLS handshake took too long");
+                    }
+                }
+            }
+        }
+        self.counters.connections.dec();
+    }
+
+    async fn drive<S>(
+        self: &Arc<Self>,
+        builder: auto::Builder<TokioExecutor>,
+        stream: S,
+        peer: IpAddr,
+        kind: Kind,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(|request| Arc::clone(self).answer(kind, request, peer));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut draining = false;
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%peer, %error, "a connection ended early");
+                    }
+                    return;
+                }
+                () = self.shutdown.cancelled(), if !draining => {
+                    draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        kind: Kind,
+        mut request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> Result<Response<Body>, Infallible> {
+        match kind {
+            Kind::Http => Ok(self.redirect(&request)),
+            Kind::Https => {
+                request.extensions_mut().insert(Peer(peer));
+                self.app.clone().oneshot(request.map(Body::new)).await
+            }
+        }
+    }
+
+    fn redirect(&self, request: &Request<Incoming>) -> Response<Body> {
+        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        let mut response = Response::new(Body::empty());
+        let target = redirect::target(host, request.uri(), self.https_port)
+            .and_then(|target| header::HeaderValue::try_from(target).ok());
+        match target {
+            Some(target) => {
+                *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+                response.headers_mut().insert(header::LOCATION, target);
+            }
+            None => *response.status_mut() = StatusCode::BAD_REQUEST,
+        }
+        // A device that speaks plain HTTP must be able to find us again once a certificate exists.
+        response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(64 * 1024);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HEADER_TIMEOUT)
+        .keep_alive_timeout(HANDSHAKE_TIMEOUT)
+        .max_concurrent_streams(100)
+        .max_header_list_size(16 * 1024)
+        .enable_connect_protocol();
+    builder
+}
+
+// The protocol is known from the handshake, so nobody can hold a connection by not saying which one it speaks.
+fn auto_http1() -> auto::Builder<TokioExecutor> {
+    builder().http1_only()
+}
+
+fn auto_http2() -> auto::Builder<TokioExecutor> {
+    builder().http2_only()
+}
+
+/// A connection's place among those of its address; given back when dropped.
+struct Place<'a> {
+    door: &'a Door,
+    peer: IpAddr,
+}
+
+impl<'a> Place<'a> {
+    fn take(door: &'a Door, peer: IpAddr) -> Option<Self> {
+        let mut addresses = door.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = addresses.entry(peer).or_insert(0);
+        if *count >= CONNECTIONS_PER_ADDRESS_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Self { door, peer })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut addresses = self.door.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = addresses.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&self.peer);
+            }
+        }
+    }
+}

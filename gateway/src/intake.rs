@@ -1,0 +1,256 @@
+//! The path of a reading: queue → one writer → disk → viewers → acknowledgement.
+//!
+//! The queue holds [`QUEUE_READINGS`] readings at most. When it is full a batch is refused at once and nothing of it
+//! is kept: the device holds its readings and tries again. Whatever waits when the writer becomes free is committed
+//! together, so that many devices share one fsync.
+
+use crate::clock;
+use crate::live::Live;
+use crate::observe::{Counters, Outcome};
+use crate::store::{Appended, NewBatch, Store, StoreError};
+use crate::telemetry::condition::{Condition, HISTORY_MS};
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// Readings that may wait for the writer. Each takes some 200 bytes.
+pub const QUEUE_READINGS: usize = 40_000;
+
+/// Batches that may wait for the writer.
+const QUEUE_BATCHES: usize = 4_096;
+
+/// Readings committed together at most. More would make others wait for one transaction.
+const COMMIT_READINGS: usize = 20_000;
+
+/// Readings of other processes that are told one by one; beyond that viewers look at everything anew.
+const FOREIGN_TOLD: i64 = 2_000;
+
+/// Points of history that a device's condition is learned from.
+const HISTORY_POINTS: u32 = 4_000;
+
+/// Why a batch was not taken. Nothing of it is stored.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// Too much is waiting.
+    #[error("too many readings are waiting to be stored")]
+    Full,
+    /// The disk is full.
+    #[error("the disk is full")]
+    DiskFull,
+    /// The store failed or the process is stopping.
+    #[error("the store cannot take readings")]
+    Unavailable,
+}
+
+/// The way in.
+#[derive(Clone)]
+pub struct Intake {
+    jobs: mpsc::Sender<Job>,
+    room: Arc<Semaphore>,
+    counters: Arc<Counters>,
+}
+
+enum Job {
+    Append(NewBatch, oneshot::Sender<Result<Appended, IntakeError>>, OwnedSemaphorePermit),
+    Follow,
+}
+
+impl Intake {
+    /// Makes the queue, and the writer that must be run beside it.
+    pub fn new(store: Arc<dyn Store>, live: Arc<Live>, counters: Arc<Counters>) -> (Self, Writer) {
+        let (jobs, queue) = mpsc::channel(QUEUE_BATCHES);
+        let room = Arc::new(Semaphore::new(QUEUE_READINGS));
+        let intake = Self { jobs, room, counters: Arc::clone(&counters) };
+        (intake, Writer { queue, store, live, counters })
+    }
+
+    /// Stores a batch; returns when it is on disk for good.
+    ///
+    /// # Errors
+    /// [`IntakeError`]; nothing of the batch is stored then.
+    pub async fn submit(&self, batch: NewBatch) -> Result<Appended, IntakeError> {
+        if batch.readings.is_empty() {
+            return Ok(Appended::default());
+        }
+        let wanted = u32::try_from(batch.readings.len()).map_err(|_| IntakeError::Full)?;
+        let permit = Arc::clone(&self.room).try_acquire_many_owned(wanted).map_err(|_| IntakeError::Full)?;
+        let (done, outcome) = oneshot::channel();
+        self.jobs.try_send(Job::Append(batch, done, permit)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => IntakeError::Full,
+            mpsc::error::TrySendError::Closed(_) => IntakeError::Unavailable,
+        })?;
+        self.counters.queued.inc();
+        outcome.await.unwrap_or(Err(IntakeError::Unavailable))
+    }
+
+    /// Looks whether another process (the command line) has changed the store, and tells viewers.
+    pub fn follow(&self) {
+        // When the queue is full the writer has better things to do.
+        let _full = self.jobs.try_send(Job::Follow);
+    }
+}
+
+/// The one that writes.
+pub struct Writer {
+    queue: mpsc::Receiver<Job>,
+    store: Arc<dyn Store>,
+    live: Arc<Live>,
+    counters: Arc<Counters>,
+}
+
+impl Writer {
+    /// Learns what the store knows, so that the first viewer sees everything.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn learn(&self) -> Result<(), StoreError> {
+        let now_ms = clock::now_ms();
+        let profile = self.live.profile();
+        let newest = self.store.newest().await?;
+        let mut latest = self.store.latest().await?;
+        let mut conditions = Vec::new();
+        for device in self.store.devices().await? {
+            let id = device.id;
+            let mut condition = Condition::new(device);
+            if let Some(at) = latest.iter().position(|reading| reading.device == id) {
+                let last = latest.swap_remove(at);
+                let mut probe = condition.clone();
+                for quantity in self.store.quantities(&id).await? {
+                    probe.take_history(quantity, &[], profile);
+                }
+                if let Some(headline) = probe.headline {
+                    // History ends before the last reading, which is taken whole.
+                    let since = (now_ms - HISTORY_MS).min(last.t_ms);
+                    let mut points = self.store.recent(&id, &headline, since, HISTORY_POINTS).await?;
+                    points.retain(|(t_ms, _)| *t_ms < last.t_ms);
+                    points.reverse();
+                    condition.take_history(headline, &points, profile);
+                }
+                condition.take(&last, profile);
+            }
+            conditions.push(condition);
+        }
+        self.live.learn(conditions, newest);
+        Ok(())
+    }
+
+    /// Writes until `closing`, then finishes what is in the queue; later batches are refused.
+    pub async fn run(mut self, closing: CancellationToken) {
+        let mut jobs = Vec::new();
+        loop {
+            let received = tokio::select! {
+                received = self.queue.recv_many(&mut jobs, 512) => received,
+                () = closing.cancelled(), if !self.queue.is_closed() => {
+                    self.queue.close();
+                    continue;
+                }
+            };
+            if received == 0 {
+                return;
+            }
+            let mut waiting = jobs.drain(..).peekable();
+            while waiting.peek().is_some() {
+                let mut batches = Vec::new();
+                let mut answers = Vec::new();
+                let mut readings = 0;
+                let mut follow = false;
+                while readings < COMMIT_READINGS {
+                    match waiting.next() {
+                        Some(Job::Append(batch, answer, permit)) => {
+                            readings += batch.readings.len();
+                            batches.push(batch);
+                            answers.push((answer, permit));
+                        }
+                        Some(Job::Follow) => follow = true,
+                        None => break,
+                    }
+                }
+                if !batches.is_empty() {
+                    self.commit(&batches, answers).await;
+                }
+                if follow {
+                    self.follow().await;
+                }
+            }
+        }
+    }
+
+    async fn commit(
+        &self,
+        batches: &[NewBatch],
+        answers: Vec<(oneshot::Sender<Result<Appended, IntakeError>>, OwnedSemaphorePermit)>,
+    ) {
+        self.counters.queued.dec_by(i64::try_from(answers.len()).unwrap_or(0));
+        let begun = clock::steady();
+        match self.store.append(batches).await {
+            Ok(outcome) => {
+                self.counters.commit_seconds.observe(begun.elapsed().as_secs_f64());
+                self.publish(&outcome).await;
+                for ((answer, _permit), appended) in answers.into_iter().zip(outcome) {
+                    self.counters.count(Outcome::Stored, appended.stored.len());
+                    self.counters.count(Outcome::Duplicate, appended.duplicate);
+                    // The client may have hung up; the readings are stored all the same.
+                    let _gone = answer.send(Ok(appended));
+                }
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    batches = batches.len(),
+                    "readings could not be stored; their devices will send them again"
+                );
+                for (answer, _permit) in answers {
+                    let _gone = answer.send(Err(match error {
+                        StoreError::DiskFull(_) => IntakeError::DiskFull,
+                        _ => IntakeError::Unavailable,
+                    }));
+                }
+            }
+        }
+    }
+
+    async fn publish(&self, outcome: &[Appended]) {
+        let Some(first) = outcome.iter().flat_map(|appended| &appended.stored).next() else {
+            return;
+        };
+        if first.id > self.live.newest() + 1 {
+            self.tell_foreign(first.id - 1).await;
+        }
+        let now_ms = clock::now_ms();
+        for appended in outcome {
+            self.live.publish(&appended.stored, now_ms);
+        }
+    }
+
+    async fn follow(&self) {
+        match self.store.newest().await {
+            Ok(newest) if newest > self.live.newest() => self.tell_foreign(newest).await,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the store could not be looked at"),
+        }
+        match self.store.devices().await {
+            Ok(devices) => self.live.register(devices),
+            Err(error) => tracing::warn!(%error, "devices could not be read"),
+        }
+    }
+
+    /// Tells viewers about readings that another process stored, up to a number.
+    async fn tell_foreign(&self, until: i64) {
+        if until - self.live.newest() > FOREIGN_TOLD {
+            if let Err(error) = self.learn().await {
+                tracing::warn!(%error, "the store could not be read");
+            }
+            return;
+        }
+        while self.live.newest() < until {
+            match self.store.after(self.live.newest(), 500).await {
+                Ok(readings) if readings.is_empty() => return,
+                Ok(readings) => self.live.publish(&readings, clock::now_ms()),
+                Err(error) => {
+                    tracing::warn!(%error, "readings of another process could not be read");
+                    return;
+                }
+            }
+        }
+    }
+}

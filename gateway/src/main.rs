@@ -1,0 +1,5 @@
+//! The `casement` program: arguments → command → exit code.
+
+fn main() -> std::process::ExitCode {
+    casement::cli::main()
+}

@@ -1,0 +1,145 @@
+//! Logs and counters.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use std::fmt;
+use std::io::IsTerminal;
+use tracing_subscriber::EnvFilter;
+
+/// Sends log lines to stderr: level by `$CASEMENT_LOG` (default `info`), colours on a terminal unless `NO_COLOR`.
+pub fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("CASEMENT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // The journal stamps lines itself.
+    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .with_target(false);
+    // A second subscriber in one process is a test's affair.
+    let _already_set = if journal { lines.without_time().try_init() } else { lines.try_init() };
+}
+
+/// What became of a reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Outcome {
+    /// New and durable.
+    Stored,
+    /// There before.
+    Duplicate,
+    /// Never acceptable.
+    Rejected,
+}
+
+/// Label of [`Counters::readings`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// Label of [`Counters::responses`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StatusLabel {
+    /// HTTP status code.
+    pub code: u16,
+}
+
+/// Everything counted, as Prometheus sees it.
+pub struct Counters {
+    registry: Registry,
+    /// Readings by what became of them.
+    pub readings: Family<OutcomeLabel, Counter>,
+    /// HTTP answers by status.
+    pub responses: Family<StatusLabel, Counter>,
+    /// How long a durable commit took, in seconds.
+    pub commit_seconds: Histogram,
+    /// Batches waiting for the writer.
+    pub queued: Gauge,
+    /// Open connections.
+    pub connections: Gauge,
+    /// Connections closed because there were too many.
+    pub connections_refused: Counter,
+    /// Handshakes that failed.
+    pub handshakes_failed: Counter,
+    /// Open live streams.
+    pub viewers: Gauge,
+    /// Devices that report.
+    pub devices_online: Gauge,
+}
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Counters")
+    }
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("casement");
+        let made = Self {
+            readings: Family::default(),
+            responses: Family::default(),
+            commit_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 14)),
+            queued: Gauge::default(),
+            connections: Gauge::default(),
+            connections_refused: Counter::default(),
+            handshakes_failed: Counter::default(),
+            viewers: Gauge::default(),
+            devices_online: Gauge::default(),
+            registry: Registry::default(),
+        };
+        registry.register("readings", "Readings by what became of them", made.readings.clone());
+        registry.register("http_responses", "HTTP answers by status", made.responses.clone());
+        registry.register_with_unit(
+            "commit",
+            "How long a durable commit took",
+            Unit::Seconds,
+            made.commit_seconds.clone(),
+        );
+        registry.register("intake_queue_batches", "Batches waiting for the writer", made.queued.clone());
+        registry.register("connections", "Open connections", made.connections.clone());
+        registry.register(
+            "connections_refused",
+            "Connections closed because there were too many",
+            made.connections_refused.clone(),
+        );
+        registry.register(
+            "tls_handshakes_failed",
+            "TLS handshakes that failed",
+            made.handshakes_failed.clone(),
+        );
+        registry.register("live_viewers", "Open live streams", made.viewers.clone());
+        registry.register("devices_online", "Devices that report", made.devices_online.clone());
+        registry.register(
+            "build",
+            "The running version",
+            Info::new([("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),
+        );
+        Self { registry, ..made }
+    }
+}
+
+impl Counters {
+    /// Counts readings of one outcome.
+    pub fn count(&self, outcome: Outcome, readings: usize) {
+        self.readings.get_or_create(&OutcomeLabel { outcome }).inc_by(readings as u64);
+    }
+
+    /// Everything in OpenMetrics text form.
+    ///
+    /// # Errors
+    /// When a value cannot be formatted.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,259 @@
+//! Where readings, devices and tokens are kept.
+//!
+//! [`Store`] is the port; [`open`] chooses the implementation by URL. Every implementation must tell the story in
+//! [`conformance`]. What a caller may rely on:
+//!
+//! * [`Store::append`] returns after everything it accepted is on disk for good, and all of it or nothing is.
+//! * A reading is named by `(device, boot, seq)` or, without them, each value by `(device, metric, time)`. Whatever
+//!   the name, appending it again changes nothing.
+//! * Readers see whole appends and never wait for one.
+
+#[cfg(test)]
+pub mod conformance;
+mod sqlite;
+
+use crate::telemetry::series::{Points, Window};
+use async_trait::async_trait;
+use casement_proto::{DeviceId, Quantity, State};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A reading ready to be stored: checked, and with a time that is known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewReading {
+    /// `(boot, seq)`, where the device numbers its readings.
+    pub name: Option<(u64, u64)>,
+    /// When it was taken, in milliseconds since 1970.
+    pub t_ms: i64,
+    /// The time is that of receipt. An unnamed reading may then move by milliseconds to stay distinct.
+    pub received: bool,
+    /// How far to trust it.
+    pub state: State,
+    /// The values, each quantity once.
+    pub values: Box<[(Quantity, f64)]>,
+}
+
+/// Readings of one device that arrived together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewBatch {
+    /// Who measured.
+    pub device: DeviceId,
+    /// The readings, in order of arrival.
+    pub readings: Vec<NewReading>,
+}
+
+/// What became of one batch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Appended {
+    /// The readings that are new, as stored, in order of arrival.
+    pub stored: Vec<StoredReading>,
+    /// How many were there before.
+    pub duplicate: usize,
+}
+
+/// A reading as kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredReading {
+    /// Place in the order of arrival; grows by time of commit.
+    pub id: i64,
+    /// Who measured.
+    pub device: DeviceId,
+    /// When, in milliseconds since 1970.
+    pub t_ms: i64,
+    /// `(boot, seq)`, where the device numbers its readings.
+    pub name: Option<(u64, u64)>,
+    /// How far to trust it.
+    pub state: State,
+    /// The values.
+    pub values: Vec<(Quantity, f64)>,
+}
+
+/// A device as registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its name in every URL and file.
+    pub id: DeviceId,
+    /// The room it hangs in.
+    pub room: Option<String>,
+    /// A name for people.
+    pub name: Option<String>,
+    /// Its readings are made up.
+    pub simulated: bool,
+    /// When it was registered, in milliseconds since 1970.
+    pub created_ms: i64,
+}
+
+/// What a token opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Sending readings as this device.
+    Device(DeviceId),
+    /// Reading everything.
+    Read,
+    /// Everything.
+    Admin,
+    /// A browser that signed in with the token of this number; lives no longer than that token.
+    Session(i64),
+}
+
+/// A token as kept: the secret itself is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Its number.
+    pub id: i64,
+    /// SHA-256 of the secret.
+    pub hash: [u8; 32],
+    /// The first characters, for telling tokens apart in a list.
+    pub hint: String,
+    /// What it opens.
+    pub scope: Scope,
+    /// A name for people.
+    pub name: Option<String>,
+    /// When it was made, in milliseconds since 1970.
+    pub created_ms: i64,
+    /// When it ends by itself, if it does.
+    pub expires_ms: Option<i64>,
+    /// When it was revoked, if it was.
+    pub revoked_ms: Option<i64>,
+}
+
+/// One value on its way out of the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExportRow {
+    /// When, in milliseconds since 1970.
+    pub t_ms: i64,
+    /// Who measured.
+    pub device: DeviceId,
+    /// What.
+    pub quantity: Quantity,
+    /// How much, in the quantity's unit.
+    pub value: f64,
+    /// How far to trust it.
+    pub state: State,
+}
+
+/// Which values to hand out, ordered by device, metric and time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ExportFilter {
+    /// Only this device.
+    pub device: Option<DeviceId>,
+    /// Only this metric.
+    pub metric: Option<Quantity>,
+    /// From this instant on, in milliseconds since 1970.
+    pub from_ms: Option<i64>,
+    /// Before this instant, in milliseconds since 1970.
+    pub to_ms: Option<i64>,
+}
+
+/// Where the next page of an export begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExportCursor(pub(crate) [i64; 4]);
+
+/// Why the store could not do as told.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Something of that name exists.
+    #[error("{0} exists already")]
+    Exists(String),
+    /// Nothing of that name exists.
+    #[error("there is no {0}")]
+    Missing(String),
+    /// The disk is full. Nothing of the append was stored.
+    #[error("the disk is full")]
+    DiskFull(#[source] sqlx::Error),
+    /// Somebody else holds the store. Nothing of the append was stored.
+    #[error("the store is busy")]
+    Busy(#[source] sqlx::Error),
+    /// The bundled database engine is too old to be trusted with a write-ahead log.
+    #[error("SQLite {found} can corrupt its write-ahead log; Casement needs {needed} or later")]
+    EngineTooOld {
+        /// The version linked.
+        found: String,
+        /// The oldest version that will do.
+        needed: &'static str,
+    },
+    /// The URL names a store this version does not have.
+    #[error("store.url \"{0}\" is not supported; use \"sqlite:FILE\"")]
+    UnknownUrl(String),
+    /// The schema is from a later version.
+    #[error("the store was written by a later version of Casement (schema {found}, this one knows {known})")]
+    SchemaTooNew {
+        /// Version in the file.
+        found: i64,
+        /// Version of this program.
+        known: i64,
+    },
+    /// Anything else the database says.
+    #[error("the store failed")]
+    Engine(#[source] sqlx::Error),
+}
+
+/// The port. See the module for what every implementation promises.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Stores batches in one durable step and says what became of each. A device that is not registered is registered
+    /// without a room.
+    async fn append(&self, batches: &[NewBatch]) -> Result<Vec<Appended>, StoreError>;
+    /// Registers a device.
+    async fn add_device(&self, device: &Device) -> Result<(), StoreError>;
+    /// Every device, in order of its id.
+    async fn devices(&self) -> Result<Vec<Device>, StoreError>;
+    /// Keeps a token (its `id` is ignored) and gives its number.
+    async fn add_token(&self, token: &Token) -> Result<i64, StoreError>;
+    /// The token with this hash, whatever its condition.
+    async fn token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError>;
+    /// Every token except sessions, oldest first.
+    async fn tokens(&self) -> Result<Vec<Token>, StoreError>;
+    /// Revokes one token and every session made with it; gives whether it was there and alive.
+    async fn revoke_token(&self, id: i64, now_ms: i64) -> Result<bool, StoreError>;
+    /// The number of the newest reading; 0 when there is none.
+    async fn newest(&self) -> Result<i64, StoreError>;
+    /// Readings that arrived after the one of this number, in order of arrival.
+    async fn after(&self, id: i64, limit: u32) -> Result<Vec<StoredReading>, StoreError>;
+    /// The newest reading (by time) of every device that has one.
+    async fn latest(&self) -> Result<Vec<StoredReading>, StoreError>;
+    /// The newest values (by time) of one series since an instant, newest first.
+    async fn recent(
+        &self,
+        device: &DeviceId,
+        quantity: &Quantity,
+        since_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<(i64, f64)>, StoreError>;
+    /// The quantities a device has ever sent, by name.
+    async fn quantities(&self, device: &DeviceId) -> Result<Vec<Quantity>, StoreError>;
+    /// One series over a window: raw when it fits, else in buckets.
+    async fn series(
+        &self,
+        device: &DeviceId,
+        quantity: &Quantity,
+        window: Window,
+    ) -> Result<Points, StoreError>;
+    /// One page of an export and where the next begins; `None` after the last.
+    async fn export(
+        &self,
+        filter: &ExportFilter,
+        from: Option<ExportCursor>,
+        limit: u32,
+    ) -> Result<(Vec<ExportRow>, Option<ExportCursor>), StoreError>;
+    /// How many values an export will hand out.
+    async fn count(&self, filter: &ExportFilter) -> Result<u64, StoreError>;
+    /// Can it be read and written? Cheap enough for a health check.
+    async fn ping(&self) -> Result<(), StoreError>;
+    /// Finishes what is running and closes files.
+    async fn close(&self);
+}
+
+/// Opens the store that the URL names, relative to the data directory.
+///
+/// # Errors
+/// [`StoreError`] when it cannot be opened or brought to the current schema.
+pub async fn open(url: &str, data_dir: &Path) -> Result<Arc<dyn Store>, StoreError> {
+    match url.split_once(':') {
+        Some(("sqlite", file)) => {
+            let file = file.strip_prefix("//").unwrap_or(file);
+            Ok(Arc::new(sqlite::Sqlite::open(&data_dir.join(file)).await?))
+        }
+        _ => Err(StoreError::UnknownUrl(url.to_owned())),
+    }
+}

@@ -1,0 +1,295 @@
+//! The store in one SQLite file: straightforward rows, write-ahead log, FULL sync.
+//!
+//! One connection writes; two read. In WAL mode readers see the last commit and never wait for the writer.
+
+mod append;
+mod people;
+mod query;
+
+use super::{
+    Appended, Device, ExportCursor, ExportFilter, ExportRow, NewBatch, Store, StoreError, StoredReading,
+    Token,
+};
+use crate::telemetry::series::{Points, Window};
+use async_trait::async_trait;
+use casement_proto::{DeviceId, Quantity};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Executor, Row};
+use std::path::Path;
+use std::time::Duration;
+
+/// Earlier versions can corrupt a write-ahead log that several connections share (fixed 2026-03-13).
+const ENGINE_NEEDED: (u32, u32, u32) = (3, 51, 3);
+
+/// How long to wait for another process (the command line beside a running gateway) to finish its write.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long to wait for one of the two readers.
+const READER_TIMEOUT: Duration = Duration::from_secs(30);
+
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_rows.sql")];
+
+/// The SQLite implementation.
+pub(super) struct Sqlite {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    names: append::Names,
+}
+
+impl Sqlite {
+    /// Opens or makes the file and brings it to the current schema.
+    pub(super) async fn open(file: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .pragma("cache_size", "-1000")
+            .pragma("journal_size_limit", "16777216");
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .min_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .connect_with(options.clone())
+            .await
+            .map_err(engine)?;
+        engine_is_sound(&writer).await?;
+        private(file);
+        migrate(&writer).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(2)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .acquire_timeout(READER_TIMEOUT)
+            .connect_lazy_with(options.create_if_missing(false).pragma("query_only", "ON"));
+        Ok(Self { writer, readers, names: append::Names::default() })
+    }
+}
+
+/// The file holds token hashes and when people are in: nobody else's business.
+fn private(file: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if let Err(error) = std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)) {
+            tracing::warn!(file = %file.display(), %error, "the store's file could not be made private");
+        }
+    }
+}
+
+async fn engine_is_sound(pool: &SqlitePool) -> Result<(), StoreError> {
+    let found: String =
+        sqlx::query_scalar("SELECT sqlite_version()").fetch_one(pool).await.map_err(engine)?;
+    let mut parts = found.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut part = || parts.next().unwrap_or(0);
+    if (part(), part(), part()) < ENGINE_NEEDED {
+        return Err(StoreError::EngineTooOld { found, needed: "3.51.3" });
+    }
+    Ok(())
+}
+
+async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let mut tx = pool.begin_with("BEGIN IMMEDIATE").await.map_err(engine)?;
+    let found: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *tx).await.map_err(engine)?;
+    if found > known {
+        return Err(StoreError::SchemaTooNew { found, known });
+    }
+    if found == known {
+        return Ok(());
+    }
+    for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+        tx.execute(sqlx::raw_sql(*migration)).await.map_err(engine)?;
+    }
+    tx.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(format!("PRAGMA user_version = {known}"))))
+        .await
+        .map_err(engine)?;
+    tx.commit().await.map_err(engine)
+}
+
+/// Sorts what the engine says by what somebody can do about it. Result codes: <https://sqlite.org/rescode.html>.
+fn engine(error: sqlx::Error) -> StoreError {
+    let primary = match &error {
+        sqlx::Error::Database(database) => {
+            database.code().and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff)
+        }
+        sqlx::Error::PoolTimedOut => Some(5),
+        _ => None,
+    };
+    match primary {
+        Some(5 | 6) => StoreError::Busy(error),
+        Some(13) => StoreError::DiskFull(error),
+        _ => StoreError::Engine(error),
+    }
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    async fn append(&self, batches: &[NewBatch]) -> Result<Vec<Appended>, StoreError> {
+        append::append(&self.writer, &self.names, batches).await.map_err(engine)
+    }
+
+    async fn add_device(&self, device: &Device) -> Result<(), StoreError> {
+        people::add_device(&self.writer, device).await
+    }
+
+    async fn devices(&self) -> Result<Vec<Device>, StoreError> {
+        people::devices(&self.readers).await.map_err(engine)
+    }
+
+    async fn add_token(&self, token: &Token) -> Result<i64, StoreError> {
+        people::add_token(&self.writer, token).await
+    }
+
+    async fn token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
+        people::token(&self.readers, hash).await.map_err(engine)
+    }
+
+    async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
+        people::tokens(&self.readers).await.map_err(engine)
+    }
+
+    async fn revoke_token(&self, id: i64, now_ms: i64) -> Result<bool, StoreError> {
+        people::revoke_token(&self.writer, id, now_ms).await.map_err(engine)
+    }
+
+    async fn newest(&self) -> Result<i64, StoreError> {
+        sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM reading")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(engine)
+    }
+
+    async fn after(&self, id: i64, limit: u32) -> Result<Vec<StoredReading>, StoreError> {
+        query::after(&self.readers, id, limit).await.map_err(engine)
+    }
+
+    async fn latest(&self) -> Result<Vec<StoredReading>, StoreError> {
+        query::latest(&self.readers).await.map_err(engine)
+    }
+
+    async fn recent(
+        &self,
+        device: &DeviceId,
+        quantity: &Quantity,
+        since_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<(i64, f64)>, StoreError> {
+        query::recent(&self.readers, device, quantity, since_ms, limit).await.map_err(engine)
+    }
+
+    async fn quantities(&self, device: &DeviceId) -> Result<Vec<Quantity>, StoreError> {
+        query::quantities(&self.readers, device).await.map_err(engine)
+    }
+
+    async fn series(
+        &self,
+        device: &DeviceId,
+        quantity: &Quantity,
+        window: Window,
+    ) -> Result<Points, StoreError> {
+        query::series(&self.readers, device, quantity, window).await.map_err(engine)
+    }
+
+    async fn export(
+        &self,
+        filter: &ExportFilter,
+        from: Option<ExportCursor>,
+        limit: u32,
+    ) -> Result<(Vec<ExportRow>, Option<ExportCursor>), StoreError> {
+        query::export(&self.readers, filter, from, limit).await.map_err(engine)
+    }
+
+    async fn count(&self, filter: &ExportFilter) -> Result<u64, StoreError> {
+        query::count(&self.readers, filter).await.map_err(engine)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let row = sqlx::query("SELECT 1").fetch_one(&self.readers).await.map_err(engine)?;
+        row.try_get::<i64, _>(0).map(drop).map_err(engine)
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn sqlite_tells_the_story() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("casement.db");
+        conformance::tell(async || Arc::new(Sqlite::open(&file).await.unwrap()) as Arc<dyn Store>).await;
+    }
+
+    #[tokio::test]
+    async fn readers_do_not_wait_for_the_writer() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&place.path().join("casement.db")).await.unwrap();
+        let held = store.writer.begin_with("BEGIN EXCLUSIVE").await.unwrap();
+        // With a rollback journal this would block until the busy timeout.
+        store.ping().await.unwrap();
+        assert_eq!(store.newest().await.unwrap(), 0);
+        drop(held);
+    }
+
+    #[tokio::test]
+    async fn a_store_from_the_future_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("casement.db");
+        let store = Sqlite::open(&file).await.unwrap();
+        sqlx::query("PRAGMA user_version = 99").execute(&store.writer).await.unwrap();
+        store.close().await;
+        assert!(matches!(Sqlite::open(&file).await, Err(StoreError::SchemaTooNew { found: 99, .. })));
+    }
+
+    #[tokio::test]
+    async fn the_file_is_private_and_synced_in_full() {
+        use std::os::unix::fs::PermissionsExt;
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("casement.db");
+        let store = Sqlite::open(&file).await.unwrap();
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let sync: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&store.writer).await.unwrap();
+        let journal: String =
+            sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&store.writer).await.unwrap();
+        assert_eq!((sync, journal.as_str()), (2, "wal"));
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_has_its_own_error() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&place.path().join("casement.db")).await.unwrap();
+        sqlx::query("PRAGMA max_page_count = 40").execute(&store.writer).await.unwrap();
+        let batch = |boot| NewBatch {
+            device: DeviceId::parse("d").unwrap(),
+            readings: (0..5_000)
+                .map(|seq| crate::store::NewReading {
+                    name: Some((boot, seq)),
+                    t_ms: seq as i64,
+                    received: false,
+                    state: casement_proto::State::Ok,
+                    values: Box::new([(Quantity::parse("co2").unwrap(), 1.0)]),
+                })
+                .collect(),
+        };
+        assert!(matches!(store.append(&[batch(1)]).await, Err(StoreError::DiskFull(_))));
+        assert_eq!(store.newest().await.unwrap(), 0, "nothing of it was stored");
+        sqlx::query("PRAGMA max_page_count = 100000").execute(&store.writer).await.unwrap();
+        assert_eq!(store.append(&[batch(1)]).await.unwrap()[0].stored.len(), 5_000, "and it recovers");
+    }
+}

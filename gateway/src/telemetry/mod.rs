@@ -1,0 +1,7 @@
+//! Rules about streams of values: pure, no clock, no I/O.
+
+pub mod condition;
+pub mod presence;
+pub mod series;
+pub mod time;
+pub mod trend;

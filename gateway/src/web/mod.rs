@@ -1,0 +1,361 @@
+//! The pages: embedded files, a shell that says something before any script has run, signing in and out.
+
+mod plain;
+
+use crate::access::{Denied, Who};
+use crate::desk::{self, Desk, Peer, SESSION_COOKIE};
+use crate::telemetry::series::Window;
+use crate::telemetry::time;
+use crate::{access, answer, clock, guard};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Form, Path, Query, Request, State};
+use axum::http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    HeaderName, IF_NONE_MATCH, LOCATION, ORIGIN, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
+    STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use rust_embed::RustEmbed;
+use serde::Deserialize;
+use std::net::IpAddr;
+use tower_http::compression::CompressionLayer;
+
+/// Nothing but our own files, nothing inline, nobody's frame.
+const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                   font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// Largest form, in bytes.
+const FORM_BYTES_MAX: usize = 4096;
+
+/// Points of the chart that a room's page begins with.
+const FIRST_POINTS: u32 = 1000;
+
+#[derive(RustEmbed)]
+#[folder = "$CASEMENT_WEB_OUT"]
+struct Files;
+
+/// Every page and file.
+pub fn router(desk: Desk) -> Router {
+    // Files are embedded compressed; pages are made anew each time.
+    let pages = Router::new()
+        .route("/", get(rooms))
+        .route("/r/{room}", get(room))
+        .route("/login", get(login_page).post(sign_in).layer(DefaultBodyLimit::max(FORM_BYTES_MAX)))
+        .layer(CompressionLayer::new().gzip(true).br(true));
+    pages
+        .route("/logout", post(sign_out))
+        .fallback(file)
+        .with_state(desk)
+}
+
+/// Puts the headers on every answer that browsers need to be strict. For the outermost layer.
+pub async fn strict(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let fixed: [(HeaderName, &str); 6] = [
+        (CONTENT_SECURITY_POLICY, CSP),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (
+            HeaderName::from_static("permissions-policy"),
+            "camera=(), microphone=(), geolocation=(), serial=(self)",
+        ),
+    ];
+    let headers = response.headers_mut();
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    // Not before a certificate is publicly trusted: a browser that believed it would lock its user out.
+    debug_assert!(!headers.contains_key(STRICT_TRANSPORT_SECURITY));
+    response
+}
+
+/// Counts answers by status. For the outermost layer.
+pub async fn counted(State(desk): State<Desk>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let code = response.status().as_u16();
+    desk.counters.responses.get_or_create(&crate::observe::StatusLabel { code }).inc();
+    response
+}
+
+/// Layers for everything behind the door.
+pub fn behind_the_door(app: Router, desk: Desk) -> Router {
+    app.layer(tower_http::catch_panic::CatchPanicLayer::new())
+        .layer(middleware::from_fn(strict))
+        .layer(middleware::from_fn_with_state(desk, counted))
+}
+
+/// What a page needs to know of a request; the body stays behind.
+struct Asked {
+    headers: HeaderMap,
+    uri: Uri,
+    peer: IpAddr,
+}
+
+impl Asked {
+    fn new(request: Request) -> Self {
+        let (parts, _body) = request.into_parts();
+        Self { peer: Peer::of(&parts.extensions), headers: parts.headers, uri: parts.uri }
+    }
+
+    /// Whether the visitor has signed in; `None` when it may not read.
+    async fn reader(&self, desk: &Desk) -> Option<bool> {
+        let signed_in =
+            matches!(desk.who(&self.headers, self.peer).await, Ok(Some(Who::Reader | Who::Admin)));
+        (signed_in || desk.settings.load().public).then_some(signed_in)
+    }
+}
+
+async fn rooms(State(desk): State<Desk>, request: Request) -> Response {
+    page(&desk, &Asked::new(request), None).await
+}
+
+async fn room(State(desk): State<Desk>, Path(room): Path<String>, request: Request) -> Response {
+    page(&desk, &Asked::new(request), Some(&room)).await
+}
+
+/// The shell with a plain table and everything that the scripts need for the first paint.
+async fn page(desk: &Desk, asked: &Asked, room: Option<&str>) -> Response {
+    let Some(signed_in) = asked.reader(desk).await else {
+        return to_login(&asked.uri);
+    };
+    let (_, view) = desk.devices(signed_in);
+    let mut boot = match serde_json::to_value(&view) {
+        Ok(boot) => boot,
+        Err(error) => return failed(&error),
+    };
+    let (mut title, mut content) = (view.site.name.clone(), plain::rooms(&view));
+    let mut status = StatusCode::OK;
+    if let Some(room) = room {
+        title = format!("{room} · {title}");
+        content = plain::room(&view, room);
+        match series(desk, room, &asked.uri).await {
+            Some(series) => {
+                if let (Ok(series), Some(boot)) = (serde_json::to_value(series), boot.as_object_mut()) {
+                    boot.insert("readings".to_owned(), series);
+                }
+            }
+            None if !plain::has_room(&view, room) => status = StatusCode::NOT_FOUND,
+            None => {}
+        }
+    }
+    shell(status, &title, &content, Some(&boot))
+}
+
+fn shell(status: StatusCode, title: &str, content: &str, boot: Option<&serde_json::Value>) -> Response {
+    let boot = boot.map_or_else(String::new, |boot| {
+        format!(
+            "<script type=\"application/json\" id=\"casement-boot\">{}</script>",
+            plain::json_in_html(boot)
+        )
+    });
+    let Some(html) = template("index.html") else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let html = plain::fill(&html, &[("title", &plain::escape(title)), ("content", content), ("boot", &boot)]);
+    html_page(status, html)
+}
+
+fn html_page(status: StatusCode, html: String) -> Response {
+    let headers = [(CONTENT_TYPE, "text/html; charset=utf-8"), (CACHE_CONTROL, "no-store")];
+    (status, headers, html).into_response()
+}
+
+fn template(name: &str) -> Option<String> {
+    Files::get(name).and_then(|file| String::from_utf8(file.data.into_owned()).ok())
+}
+
+fn failed(error: &(dyn std::error::Error + 'static)) -> Response {
+    tracing::error!(error, "a page could not be made");
+    (StatusCode::INTERNAL_SERVER_ERROR, "The gateway failed; its log says why.\n").into_response()
+}
+
+#[derive(Deserialize, Default)]
+struct Range {
+    r: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    m: Option<String>,
+}
+
+/// The series that a room's page shows first.
+async fn series(desk: &Desk, room: &str, uri: &Uri) -> Option<answer::SeriesView> {
+    let (device, headline) = desk.live.room(room)?;
+    let Query(range) = Query::<Range>::try_from_uri(uri).unwrap_or_default();
+    let now_ms = clock::now_ms();
+    let instant = |text: &Option<String>| text.as_deref().and_then(|text| time::parse_query(text, now_ms));
+    let span = range.r.as_deref().and_then(time::parse_span_ms).unwrap_or(86_400_000);
+    let to_ms = instant(&range.to).unwrap_or(now_ms + 1);
+    let from_ms = instant(&range.from).unwrap_or(to_ms.saturating_sub(span));
+    let quantity = range.m.as_deref().and_then(casement_proto::Quantity::parse).unwrap_or(headline);
+    let window = Window { from_ms: from_ms.min(to_ms), to_ms, max_points: FIRST_POINTS, now_ms };
+    match desk.store.series(&device, &quantity, window).await {
+        Ok(points) => Some(answer::series(&device, &quantity, points)),
+        Err(error) => {
+            // The page asks again; it can say what is wrong better than a missing chart.
+            tracing::warn!(%error, "a room's first chart could not be read");
+            None
+        }
+    }
+}
+
+fn to_login(uri: &Uri) -> Response {
+    let wanted = uri.path_and_query().map_or("/", |path| path.as_str());
+    let next: String = plain::percent(wanted);
+    (StatusCode::SEE_OTHER, [(LOCATION, format!("/login?next={next}"))]).into_response()
+}
+
+#[derive(Deserialize, Default)]
+struct Wanted {
+    next: Option<String>,
+}
+
+async fn login_page(uri: Uri) -> Response {
+    let Query(ask) = Query::<Wanted>::try_from_uri(&uri).unwrap_or_default();
+    login_form(StatusCode::OK, "", ask.next.as_deref())
+}
+
+fn login_form(status: StatusCode, message: &str, next: Option<&str>) -> Response {
+    let Some(html) = template("login.html") else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let next = plain::escape(plain::local_path(next));
+    html_page(status, plain::fill(&html, &[("message", &plain::escape(message)), ("next", &next)]))
+}
+
+#[derive(Deserialize)]
+struct SignIn {
+    token: String,
+    next: Option<String>,
+}
+
+async fn sign_in(State(desk): State<Desk>, headers: HeaderMap, request: Request) -> Response {
+    let peer = Peer::of(request.extensions());
+    if !same_origin(&headers) {
+        return login_form(
+            StatusCode::FORBIDDEN,
+            "This form was sent from another site. Try again here.",
+            None,
+        );
+    }
+    let Ok(Form(form)) = <Form<SignIn> as axum::extract::FromRequest<()>>::from_request(request, &()).await
+    else {
+        return login_form(StatusCode::BAD_REQUEST, "Paste an API token.", None);
+    };
+    let next = form.next.as_deref();
+    let token = form.token.trim();
+    if token.is_empty() || token.len() > guard::TOKEN_TEXT_MAX {
+        return login_form(StatusCode::BAD_REQUEST, "Paste an API token.", next);
+    }
+    match desk.access.sign_in(token, peer, clock::now_ms()).await {
+        Ok(secret) => {
+            let seconds = access::SESSION_MS / 1000;
+            let cookie = format!(
+                "{SESSION_COOKIE}={}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax",
+                secret.reveal()
+            );
+            let to = plain::local_path(next).to_owned();
+            (StatusCode::SEE_OTHER, [(LOCATION, to), (SET_COOKIE, cookie)]).into_response()
+        }
+        Err(Denied::Unknown) => login_form(
+            StatusCode::UNAUTHORIZED,
+            "This token does not open the pages. It may be mistyped, revoked, or a device's.",
+            next,
+        ),
+        Err(Denied::Wait { seconds }) => {
+            let message = format!("Too many wrong tokens from your address. Wait {seconds} seconds.");
+            let mut response = login_form(StatusCode::TOO_MANY_REQUESTS, &message, next);
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            response
+        }
+        Err(Denied::Store(error)) => failed(&error),
+    }
+}
+
+async fn sign_out(State(desk): State<Desk>, headers: HeaderMap) -> Response {
+    if !same_origin(&headers) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    if let Some(session) = desk::session_of(&headers)
+        && let Err(error) = desk.access.sign_out(session, clock::now_ms()).await
+    {
+        return failed(&error);
+    }
+    let gone = format!("{SESSION_COOKIE}=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax");
+    (StatusCode::SEE_OTHER, [(LOCATION, "/login".to_owned()), (SET_COOKIE, gone)]).into_response()
+}
+
+/// A form from our own page, or from a program that is no browser. Browsers say where a form comes from.
+fn same_origin(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    match (text("sec-fetch-site"), text(ORIGIN.as_str()), text("host")) {
+        (Some("same-origin" | "none"), ..) => true,
+        (Some(_), ..) => false,
+        (None, None, _) => true,
+        (None, Some(origin), Some(host)) => origin.strip_prefix("https://") == Some(host),
+        // HTTP/2 carries the host elsewhere; every browser that speaks it sends Sec-Fetch-Site.
+        (None, Some(_), None) => false,
+    }
+}
+
+async fn file(State(desk): State<Desk>, request: Request) -> Response {
+    let path = request.uri().path().trim_start_matches('/').to_owned();
+    let is_template = path.ends_with(".html") || path.ends_with(".br") || path.ends_with(".gz");
+    if let Some(file) = Files::get(&path).filter(|_| !is_template) {
+        return static_file(&path, file, request.headers());
+    }
+    if request.method() != Method::GET {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    match Asked::new(request).reader(&desk).await {
+        Some(signed_in) => {
+            let (_, view) = desk.devices(signed_in);
+            let boot = serde_json::to_value(&view).ok();
+            shell(StatusCode::NOT_FOUND, "Not found", plain::NOT_FOUND, boot.as_ref())
+        }
+        None => to_login(&Uri::from_static("/")),
+    }
+}
+
+fn static_file(path: &str, file: rust_embed::EmbeddedFile, headers: &HeaderMap) -> Response {
+    let accepts = headers.get(ACCEPT_ENCODING).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let offers = |encoding: &str| {
+        accepts.split(',').any(|range| range.split(';').next().is_some_and(|name| name.trim() == encoding))
+    };
+    let etag = format!("\"{}\"", plain::hex(&file.metadata.sha256_hash()));
+    let fresh = headers.get(IF_NONE_MATCH).and_then(|tag| tag.to_str().ok()) == Some(etag.as_str());
+    let mut response = if fresh { StatusCode::NOT_MODIFIED.into_response() } else { Response::default() };
+    let compressed = [("br", ".br"), ("gzip", ".gz")]
+        .into_iter()
+        .filter(|(encoding, _)| offers(encoding))
+        .find_map(|(encoding, suffix)| Some((encoding, Files::get(&format!("{path}{suffix}"))?)));
+    if !fresh {
+        let data = match compressed {
+            Some((encoding, packed)) => {
+                response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+                packed.data
+            }
+            None => file.data,
+        };
+        *response.body_mut() = match data {
+            std::borrow::Cow::Borrowed(bytes) => Body::from(bytes),
+            std::borrow::Cow::Owned(bytes) => Body::from(bytes),
+        };
+    }
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(plain::media_type(path)));
+    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    if let Ok(etag) = HeaderValue::try_from(etag) {
+        headers.insert(ETAG, etag);
+    }
+    // A name with a hash in it never changes its content.
+    let forever = path.starts_with("assets/");
+    let policy = if forever { "public, max-age=31536000, immutable" } else { "no-cache" };
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(policy));
+    response
+}
