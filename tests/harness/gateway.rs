@@ -1,0 +1,451 @@
+//! The program itself: a home folder for it, start, kill, restart, and its command line.
+
+use crate::client::{Client, Version};
+use crate::wait::{PATIENCE, Stopwatch};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+
+/// The binary under test: `$CASEMENT_BIN`, or the newer of the release and the debug build.
+///
+/// # Errors
+/// When there is none.
+pub fn binary() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("CASEMENT_BIN") {
+        let named = PathBuf::from(named);
+        ensure!(named.is_file(), "CASEMENT_BIN names {}, which is not there", named.display());
+        return Ok(named);
+    }
+    let test = std::env::current_exe()?;
+    // target/debug/deps/scenarios-… → target
+    let target = test.ancestors().nth(3).context("the test runs outside a target folder")?;
+    ["release", "debug"]
+        .iter()
+        .map(|profile| target.join(profile).join("casement"))
+        .filter_map(|path| Some((modified(&path)?, path)))
+        .max()
+        .map(|(_, path)| path)
+        .with_context(|| {
+            format!(
+                "no casement binary in {}; build it with: cargo build --release -p casement",
+                target.display()
+            )
+        })
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).ok()?.modified().ok()
+}
+
+/// A folder with a configuration and room for the data of one gateway.
+#[derive(Debug)]
+pub struct Home {
+    folder: TempDir,
+    extra: String,
+}
+
+impl Home {
+    /// A home whose dashboard is private, as it is by default.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn private() -> Result<Self> {
+        Self::with("")
+    }
+
+    /// A home whose dashboard and readings are open to everybody.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn public() -> Result<Self> {
+        Self::with("[access]\ndashboard = \"public\"\n")
+    }
+
+    /// A home with more configuration: whole sections other than `[listen]` and `[tls]`.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn with(extra: &str) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("casement-").tempdir()?;
+        let home = Self { folder, extra: extra.to_owned() };
+        home.configure("127.0.0.1:0", "127.0.0.1:0")?;
+        Ok(home)
+    }
+
+    fn configure(&self, http: &str, https: &str) -> Result<()> {
+        let text = format!(
+            "data_dir = {:?}\n\n[listen]\nhttp = [{http:?}]\nhttps = [{https:?}]\n\n[tls]\nsource = \"self-signed\"\n\n{}",
+            self.data_dir(),
+            self.extra
+        );
+        Ok(std::fs::write(self.config(), text)?)
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("casement.toml")
+    }
+
+    /// Where the gateway keeps its data.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// A path beside the configuration, for files of the scenario.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Starts the gateway and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn serve(&self) -> Result<Gateway> {
+        let config = self.config();
+        let args = ["serve", "--config", config.to_str().context("a path of text")?];
+        Gateway::launch(self.folder.path(), &self.data_dir(), &args, &[]).await
+    }
+
+    /// Makes later starts use the ports that this gateway was given.
+    ///
+    /// # Errors
+    /// When the configuration cannot be written.
+    pub fn keep_ports(&self, gateway: &Gateway) -> Result<()> {
+        self.configure(&gateway.http().to_string(), &gateway.https().to_string())
+    }
+
+    /// Runs another command of the program, with this home's configuration.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not end.
+    pub async fn run(&self, args: &[&str]) -> Result<Ran> {
+        let config = self.config();
+        let mut all = args.to_vec();
+        all.extend(["--config", config.to_str().context("a path of text")?]);
+        run(self.folder.path(), &all, &[]).await
+    }
+
+    /// Registers a device and gives its token.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub async fn add_device(&self, id: &str, room: &str) -> Result<String> {
+        self.run(&["device", "add", id, "--room", room]).await?.secret("cas_dev_")
+    }
+
+    /// Creates an API token.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub async fn create_token(&self, scope: &str) -> Result<String> {
+        self.run(&["token", "create", "--scope", scope]).await?.secret("cas_")
+    }
+}
+
+/// What a command left behind.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// Its exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote for programs.
+    pub stdout: String,
+    /// What it wrote for people.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// The command's result, when it ended with this code.
+    ///
+    /// # Errors
+    /// When it ended otherwise.
+    pub fn expect(self, code: i32) -> Result<Self> {
+        ensure!(self.code == Some(code), "expected exit code {code}: {self:?}");
+        Ok(self)
+    }
+
+    /// The one secret on stdout: nothing else may stand there.
+    ///
+    /// # Errors
+    /// When there is something else.
+    pub fn secret(self, prefix: &str) -> Result<String> {
+        let ran = self.expect(0)?;
+        let secret = ran.stdout.strip_suffix('\n').unwrap_or(&ran.stdout);
+        let alone = secret.starts_with(prefix) && secret.bytes().all(|byte| byte.is_ascii_graphic());
+        ensure!(alone, "expected a token alone on stdout: {ran:?}");
+        Ok(secret.to_owned())
+    }
+}
+
+/// Runs the program in `folder` with these arguments and environment variables.
+///
+/// # Errors
+/// When it cannot be started or does not end within two minutes.
+pub async fn run(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<Ran> {
+    let ended = command(folder, args, env)?.stdin(Stdio::null()).output();
+    let output = tokio::time::timeout(Duration::from_secs(120), ended)
+        .await
+        .with_context(|| format!("casement {} does not end", args.join(" ")))??;
+    Ok(Ran {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout)?,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+/// Nothing of the surroundings reaches the program but what stands here.
+fn command(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<Command> {
+    let mut command = Command::new(binary()?);
+    command
+        .args(args)
+        .current_dir(folder)
+        .env_clear()
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+        .env("HOME", folder)
+        .env("RUST_BACKTRACE", "1")
+        .envs(env.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    Ok(command)
+}
+
+/// A running gateway. Dropping it kills it.
+#[derive(Debug)]
+pub struct Gateway {
+    child: Child,
+    ready: Ready,
+    data_dir: PathBuf,
+    ready_after: Duration,
+    stdout: Captured,
+    stderr: Captured,
+}
+
+/// The line on stdout that says that every listener accepts.
+#[derive(Clone, Debug, Deserialize)]
+struct Ready {
+    https: Vec<SocketAddr>,
+    http: Vec<SocketAddr>,
+    mqtts: Vec<SocketAddr>,
+    pid: u32,
+}
+
+impl Gateway {
+    /// Starts the program and waits for its ready line.
+    ///
+    /// # Errors
+    /// When it ends or stays silent instead; the error shows what it logged.
+    pub async fn launch(folder: &Path, data_dir: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<Self> {
+        let clock = Stopwatch::start();
+        let mut child = command(folder, args, env)?.spawn()?;
+        let (first_line, first) = oneshot::channel();
+        let stdout = Captured::from(child.stdout.take().context("stdout is piped")?, Some(first_line));
+        let stderr = Captured::from(child.stderr.take().context("stderr is piped")?, None);
+        let Ok(Ok(line)) = tokio::time::timeout(PATIENCE, first).await else {
+            child.start_kill().ok();
+            let ended = child.wait().await?;
+            bail!("casement {}: no ready line, {ended}\n{}", args.join(" "), stderr.finish().await);
+        };
+        let ready_after = clock.elapsed();
+        let json = line.strip_prefix("ready ").with_context(|| format!("not a ready line: {line:?}"))?;
+        let ready: Ready =
+            serde_json::from_str(json).with_context(|| format!("not a ready line: {line:?}"))?;
+        ensure!(Some(ready.pid) == child.id(), "the ready line names another process: {line}");
+        ensure!(ready.mqtts.is_empty(), "nobody asked for MQTT: {line}");
+        let data_dir = data_dir.to_owned();
+        Ok(Self { child, ready, data_dir, ready_after, stdout, stderr })
+    }
+
+    /// The address that takes HTTPS.
+    ///
+    /// # Panics
+    /// When the gateway has no HTTPS listener.
+    #[must_use]
+    pub fn https(&self) -> SocketAddr {
+        *self.ready.https.first().expect("a gateway listens for HTTPS")
+    }
+
+    /// The address that takes HTTP.
+    ///
+    /// # Panics
+    /// When the gateway has no HTTP listener.
+    #[must_use]
+    pub fn http(&self) -> SocketAddr {
+        *self.ready.http.first().expect("a gateway listens for HTTP")
+    }
+
+    /// Its base URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("https://{}", self.https())
+    }
+
+    /// Where it keeps its data.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub const fn pid(&self) -> u32 {
+        self.ready.pid
+    }
+
+    /// How long it took from its start to the ready line.
+    #[must_use]
+    pub const fn ready_after(&self) -> Duration {
+        self.ready_after
+    }
+
+    /// A client without a token, over HTTP/1.1.
+    ///
+    /// # Errors
+    /// When the gateway's certificate cannot be read.
+    pub fn client(&self) -> Result<Client> {
+        Client::new(self.https(), &self.data_dir, Version::Http1)
+    }
+
+    /// A client without a token, over HTTP/2.
+    ///
+    /// # Errors
+    /// When the gateway's certificate cannot be read.
+    pub fn client_h2(&self) -> Result<Client> {
+        Client::new(self.https(), &self.data_dir, Version::Http2)
+    }
+
+    /// What it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// Asks it to read its configuration again (SIGHUP).
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn reload(&self) -> Result<()> {
+        self.signal(Signal::HUP)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.ready.pid).ok().and_then(Pid::from_raw).context("a process id")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// Ends it without warning, as a power cut would, and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it was gone before.
+    pub async fn kill(mut self) -> Result<()> {
+        if let Some(ended) = self.child.try_wait()? {
+            bail!("the gateway ended by itself, {ended}\n{}", self.log());
+        }
+        self.child.kill().await?;
+        Ok(())
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not end within 30 s, or a panic stands in its log.
+    pub async fn terminate(mut self) -> Result<Ended> {
+        let clock = Stopwatch::start();
+        self.signal(Signal::TERM)?;
+        let status = tokio::time::timeout(Duration::from_secs(30), self.child.wait())
+            .await
+            .with_context(|| format!("SIGTERM does not end it\n{}", self.log()))??;
+        let ended = Ended {
+            code: status.code(),
+            after: clock.elapsed(),
+            stdout: self.stdout.finish().await,
+            stderr: self.stderr.finish().await,
+        };
+        ensure!(!ended.stderr.contains("panicked at"), "it panicked:\n{}", ended.stderr);
+        Ok(ended)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // The child is killed by its own drop. The runner shows this only when the scenario fails.
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines.get(lines.len().saturating_sub(LOG_LINES_SHOWN)..).unwrap_or_default();
+        eprintln!("--- last lines of the gateway {}\n{}\n---", self.ready.pid, last.join("\n"));
+    }
+}
+
+/// How much of its log a gateway leaves in the output of a scenario.
+const LOG_LINES_SHOWN: usize = 40;
+
+/// What a gateway left behind that was asked to end.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// How long it took.
+    pub after: Duration,
+    /// All of its stdout.
+    pub stdout: String,
+    /// All of its log.
+    pub stderr: String,
+}
+
+/// What a process writes, line by line, while it runs.
+#[derive(Debug)]
+struct Captured {
+    text: Arc<Mutex<String>>,
+    reader: tokio::task::JoinHandle<()>,
+}
+
+impl Captured {
+    fn from(
+        pipe: impl AsyncRead + Unpin + Send + 'static,
+        mut first: Option<oneshot::Sender<String>>,
+    ) -> Self {
+        let text = Arc::new(Mutex::new(String::new()));
+        let shared = Arc::clone(&text);
+        let reader = tokio::spawn(async move {
+            let mut pipe = BufReader::new(pipe);
+            let mut line = Vec::new();
+            while let Ok(1..) = pipe.read_until(b'\n', &mut line).await {
+                let found = String::from_utf8_lossy(&line).into_owned();
+                if let Some(first) = first.take() {
+                    let _nobody_waits = first.send(found.trim_end().to_owned());
+                }
+                shared.lock().unwrap_or_else(PoisonError::into_inner).push_str(&found);
+                line.clear();
+            }
+        });
+        Self { text, reader }
+    }
+
+    fn text(&self) -> String {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Everything, once the process has ended.
+    async fn finish(&self) -> String {
+        // A child of the process could hold the pipe open; what is there by then is all there is to say.
+        let closed = async {
+            while !self.reader.is_finished() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let _open = tokio::time::timeout(Duration::from_secs(5), closed).await;
+        self.text()
+    }
+}

@@ -1,0 +1,26 @@
+//! What a scenario needs to drive the real gateway: nothing here knows the gateway's code, only its contract.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`gateway`] | the program: a home folder for it, start, kill, restart, and its command line |
+//! | [`client`] | an HTTPS client that trusts the gateway's own certificate, HTTP/1.1 and HTTP/2 |
+//! | [`events`] | reading a stream of server-sent events |
+//! | [`raw`] | bytes on a socket, for what no polite client sends |
+//! | [`csv_rows`] | the raw readings of a device, as the CSV answer has them |
+//! | [`cbor`] | a CBOR writer that shares no code with the gateway |
+//! | [`wait`] | waiting for a condition, the clock, a seeded dice |
+//! | [`report`] | figures and skips that must be seen even when every test passes |
+#![allow(clippy::disallowed_methods, reason = "a driver at the edge: it times the program from outside")]
+
+pub mod cbor;
+pub mod client;
+pub mod csv_rows;
+pub mod events;
+pub mod gateway;
+pub mod raw;
+pub mod report;
+pub mod wait;
+
+pub use client::{Answer, Client, Version};
+pub use gateway::{Gateway, Home, Ran};
+pub use wait::eventually;
