@@ -111,6 +111,7 @@ impl DeviceView {
 #[derive(Clone, Debug, Serialize)]
 pub struct HeadlineView {
     metric: String,
+    #[serde(serialize_with = "as_number")]
     value: f64,
     unit: &'static str,
     method: &'static str,
@@ -173,6 +174,10 @@ pub struct PresenceEvent {
     pub presence: &'static str,
     /// Its last reading, in milliseconds since 1970.
     pub since_ms: Option<i64>,
+}
+
+fn as_number<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    number(*value).serialize(serializer)
 }
 
 /// A whole number as one, so that `812` does not travel as `812.0`.

@@ -8,7 +8,7 @@ use crate::guard;
 use crate::intake::Intake;
 use crate::live::Live;
 use crate::observe::Counters;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use arc_swap::ArcSwap;
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::{Extensions, HeaderMap};
@@ -96,6 +96,15 @@ impl Desk {
             signed_in,
             bands: settings.site.bands.into(),
         }
+    }
+
+    /// Takes in what the command line has changed about devices since.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        self.live.register(self.store.devices().await?);
+        Ok(())
     }
 
     /// Every device as a visitor sees it, and the newest reading that this reflects.

@@ -216,6 +216,10 @@ impl Writer {
         if first.id > self.live.newest() + 1 {
             self.tell_foreign(first.id - 1).await;
         }
+        // A device that was registered a moment ago brings its room along.
+        if outcome.iter().flat_map(|appended| appended.stored.first()).any(|r| !self.live.knows(&r.device)) {
+            self.register().await;
+        }
         let now_ms = clock::now_ms();
         for appended in outcome {
             self.live.publish(&appended.stored, now_ms);
@@ -228,6 +232,10 @@ impl Writer {
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the store could not be looked at"),
         }
+        self.register().await;
+    }
+
+    async fn register(&self) {
         match self.store.devices().await {
             Ok(devices) => self.live.register(devices),
             Err(error) => tracing::warn!(%error, "devices could not be read"),

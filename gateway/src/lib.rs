@@ -4,12 +4,20 @@
 //!
 //! | row | modules |
 //! |---|---|
-//! | composition | [`cli`], [`app`] |
+//! | program | [`cli`] |
+//! | composition | [`app`] |
 //! | surfaces | [`api`], [`web`], [`edge`] |
-//! | services | [`desk`], [`access`], [`intake`], [`simulate`] |
-//! | adapters | [`store`], [`tls`], [`live`], [`config`], [`disk`], [`observe`] |
-//! | rules (pure) | [`answer`], [`ingest`], [`telemetry`], [`guard`], [`export`] |
+//! | desk | [`desk`] |
+//! | services | [`access`], [`intake`], [`simulate`] |
+//! | fan-out | [`live`] |
+//! | adapters | [`store`], [`tls`], [`config`], [`observe`] |
+//! | files | [`disk`] |
+//! | rules (pure) | [`answer`], [`ingest`], [`export`] |
+//! | basic rules (pure) | [`telemetry`], [`guard`] |
 //! | ground | [`clock`], `casement-proto`, `casement-core` |
+//!
+//! One exception: rules may name the plain data of the [`store`]'s port (a reading, a device, a row of an export), but
+//! never the port itself.
 //!
 //! The journey of a reading: [`edge`] accepts and decrypts, [`api`] finds out who sends, [`ingest`] decodes and settles
 //! its time, [`intake`] queues it and commits it with others through [`store`], [`live`] tells everybody who watches,

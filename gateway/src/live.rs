@@ -34,8 +34,11 @@ pub enum Event {
         /// JSON.
         json: Arc<str>,
     },
-    /// So much changed that a viewer should look at everything anew.
-    Changed,
+    /// Devices were added or renamed, or so much arrived at once that a viewer should look at everything anew.
+    Changed {
+        /// Readings up to this one are not told one by one.
+        until: Option<i64>,
+    },
 }
 
 /// The conditions of all devices and the channel to the viewers.
@@ -67,7 +70,7 @@ impl Live {
         all.conditions = conditions.into_iter().map(|condition| (condition.device.id, condition)).collect();
         all.newest = newest;
         drop(all);
-        self.tell(Event::Changed);
+        self.tell(Event::Changed { until: Some(newest) });
     }
 
     /// The profile that rooms are judged by.
@@ -114,6 +117,11 @@ impl Live {
         events.into_iter().for_each(|event| self.tell(event));
     }
 
+    /// Is this device shown?
+    pub fn knows(&self, id: &DeviceId) -> bool {
+        self.all().conditions.contains_key(id)
+    }
+
     /// Makes sure that registered devices are shown with what is known of them, whether they report or not.
     pub fn register(&self, devices: Vec<Device>) {
         let mut changed = false;
@@ -134,7 +142,7 @@ impl Live {
             }
         }
         if changed {
-            self.tell(Event::Changed);
+            self.tell(Event::Changed { until: None });
         }
     }
 

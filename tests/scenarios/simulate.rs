@@ -20,16 +20,16 @@ async fn simulated_devices_post_over_real_https() -> Result<()> {
         "--duration",
         "8",
         "--period-ms",
-        "500",
+        "1000",
     ];
     home.run(&args).await?.expect(0)?;
     let reader = gateway.client()?;
     for id in ["sim-1", "sim-2"] {
         let device = reader.json(&format!("/api/v1/devices/{id}")).await?;
         assert_eq!(device["simulated"], true, "{device}");
-        // Sixteen samples fit in eight seconds; a busy machine may miss some.
+        // Eight samples fit in eight seconds; a busy machine may miss some.
         let rows = csv_rows::all(&reader, id, "co2").await?;
-        assert!(rows.len() >= 8, "{id}: {} readings", rows.len());
+        assert!(rows.len() >= 4, "{id}: {} readings", rows.len());
         assert!(rows.iter().all(|row| (300.0..10_000.0).contains(&row.value)), "{id}: {rows:?}");
         assert!(rows.is_sorted_by(|a, b| a.time_ms < b.time_ms), "{id}: two readings of one moment");
     }
@@ -54,7 +54,7 @@ async fn a_simulated_device_uses_the_token_it_is_given() -> Result<()> {
         "--duration",
         "3",
         "--period-ms",
-        "300",
+        "1000",
     ];
     home.run(&args).await?.expect(0)?;
     assert!(!csv_rows::all(&gateway.client()?, "porch", "co2").await?.is_empty());
@@ -77,7 +77,7 @@ async fn a_simulated_device_does_not_trust_a_stranger() -> Result<()> {
         "--duration",
         "2",
         "--period-ms",
-        "300",
+        "1000",
     ];
     let _refused = home.run(&args).await?;
     assert_eq!(csv_rows::all(&gateway.client()?, "porch", "co2").await?, []);

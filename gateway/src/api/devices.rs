@@ -14,8 +14,9 @@ pub(super) fn router() -> Router<Desk> {
     Router::new().route("/api/v1/devices", get(all)).route("/api/v1/devices/{id}", get(one))
 }
 
-async fn all(State(desk): State<Desk>, reader: Reader) -> Json<DevicesView> {
-    Json(desk.devices(reader.signed_in).1)
+async fn all(State(desk): State<Desk>, reader: Reader) -> Result<Json<DevicesView>, ApiError> {
+    desk.refresh().await?;
+    Ok(Json(desk.devices(reader.signed_in).1))
 }
 
 async fn one(
@@ -23,6 +24,7 @@ async fn one(
     _reader: Reader,
     Path(id): Path<String>,
 ) -> Result<Json<DeviceView>, ApiError> {
+    desk.refresh().await?;
     DeviceId::parse(&id)
         .and_then(|id| desk.live.device(&id, clock::now_ms()))
         .map(Json)

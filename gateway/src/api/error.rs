@@ -56,6 +56,13 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
+    /// 405: not with this method; the router adds `Allow`.
+    pub(super) fn method_not_allowed() -> Self {
+        let detail =
+            "this resource does not answer to that method; the Allow header lists those it answers to";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    }
+
     /// 408: the body did not come in time.
     pub(super) fn too_slow(seconds: u64) -> Self {
         let detail = format!("the body did not arrive within {seconds} s; nothing was stored; send it again");

@@ -35,9 +35,14 @@ pub fn router(desk: Desk) -> Router {
         .merge(health::router())
         .merge(legacy::router())
         .route("/api/{*rest}", any(nothing))
+        .method_not_allowed_fallback(not_allowed)
         // What was true a moment ago must not come out of a cache.
         .layer(SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, HeaderValue::from_static("no-store")))
         .with_state(desk)
+}
+
+async fn not_allowed() -> ApiError {
+    ApiError::method_not_allowed()
 }
 
 async fn nothing() -> ApiError {

@@ -8,7 +8,7 @@ use crate::store::{ExportFilter, NewBatch};
 use crate::telemetry::series::Window;
 use crate::telemetry::time;
 use crate::{answer, clock, ingest};
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Query, Request, State};
 use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
@@ -17,6 +17,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use casement_proto::wire::{BODY_BYTES_MAX, DecodeError};
 use casement_proto::{DeviceId, Quantity};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ pub(super) fn router_out() -> Router<Desk> {
 
 async fn take(State(desk): State<Desk>, sender: Sender, request: Request) -> Result<Response, ApiError> {
     let Sender(device) = sender;
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let content_type = header(CONTENT_TYPE).unwrap_or_default();
     let format = ingest::format(content_type).ok_or_else(|| {
@@ -53,15 +54,20 @@ async fn take(State(desk): State<Desk>, sender: Sender, request: Request) -> Res
         .and_then(|length| length.parse::<u64>().ok())
         .is_some_and(|n| n > BODY_BYTES_MAX as u64)
     {
+        drain(body).await;
         return Err(too_large());
     }
-    let body = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_BYTES_MAX))
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(&mut body, BODY_BYTES_MAX).collect())
         .await
-        .map_err(|_| ApiError::too_slow(BODY_TIMEOUT.as_secs()))?
-        .map_err(|error| match is_length_limit(&error) {
-            true => too_large(),
-            false => ApiError::unreadable("the body broke off; nothing was stored"),
-        })?;
+        .map_err(|_| ApiError::too_slow(BODY_TIMEOUT.as_secs()))?;
+    let body = match collected {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            drain(body).await;
+            return Err(too_large());
+        }
+        Err(_) => return Err(ApiError::unreadable("the body broke off; nothing was stored")),
+    };
     let now_ms = clock::now_ms();
     let decoded = ingest::decode(format, &body, now_ms).map_err(|error| match error {
         DecodeError::Unreadable { .. } => ApiError::unreadable(error.to_string()),
@@ -99,15 +105,22 @@ async fn take(State(desk): State<Desk>, sender: Sender, request: Request) -> Res
     .into_response())
 }
 
-fn is_length_limit(error: &axum::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return true;
+/// Takes in what a client sends beyond the limit, within reason: one that is cut off while it still sends never sees
+/// why.
+async fn drain(mut body: Body) {
+    const DRAIN_BYTES_MAX: usize = 8 << 20;
+    const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+    let mut taken = 0;
+    let all = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            taken += frame.data_ref().map_or(0, |data| data.len());
+            if taken > DRAIN_BYTES_MAX {
+                return;
+            }
         }
-        cause = error.source();
-    }
-    false
+    };
+    // Whoever is slower than that has had its chance.
+    let _too_slow = tokio::time::timeout(DRAIN_TIMEOUT, all).await;
 }
 
 #[derive(Deserialize)]

@@ -133,10 +133,16 @@ impl Viewer {
                             yield Ok(Event::default().event("presence").data(&*json));
                         }
                     }
-                    Ok(Live::Changed) => {
-                        let (newest, snapshot) = self.snapshot();
-                        seen = seen.max(newest);
-                        yield Ok(snapshot.id(seen.to_string()));
+                    Ok(Live::Changed { until }) => {
+                        let (_, snapshot) = self.snapshot();
+                        match until.filter(|until| *until > seen) {
+                            Some(until) => {
+                                seen = until;
+                                yield Ok(snapshot.id(seen.to_string()));
+                            }
+                            // Readings that the snapshot reflects already still come one by one.
+                            None => yield Ok(snapshot),
+                        }
                     }
                     Err(RecvError::Lagged(_)) => behind = true,
                     Err(RecvError::Closed) => return,

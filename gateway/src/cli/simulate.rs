@@ -33,7 +33,7 @@ pub(super) struct Simulate {
     #[arg(long, value_name = "N", conflicts_with = "token_file", value_parser = clap::value_parser!(u32).range(1..=i64::from(DEVICES_MAX)))]
     devices: Option<u32>,
     /// Milliseconds between readings
-    #[arg(long, value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    #[arg(long, value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1_000..=3_600_000))]
     period_ms: u64,
     /// Stop after so many seconds
     #[arg(long, value_name = "SECONDS")]

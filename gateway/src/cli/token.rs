@@ -24,7 +24,7 @@ pub(super) enum TokenCommand {
     /// End a token, and every session signed in with it
     Revoke {
         /// Its number in the listing
-        id: i64,
+        id: String,
     },
 }
 
@@ -64,7 +64,11 @@ pub(super) async fn run(command: TokenCommand, context: &Context) -> Done {
             }
         }
         TokenCommand::Revoke { id } => {
-            if !store.revoke_token(id, clock::now_ms()).await? {
+            let revoked = match id.parse() {
+                Ok(number) => store.revoke_token(number, clock::now_ms()).await?,
+                Err(_) => false,
+            };
+            if !revoked {
                 return Err(Failure::new(
                     format!("there is no living token {id}"),
                     "`casement token list` shows all",

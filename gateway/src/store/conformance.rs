@@ -167,7 +167,7 @@ async fn buckets_add_up(store: &dyn Store) {
     let value = |i: i64| 400.0 + ((i * 7919) % 1000) as f64;
     let readings = (0..count).map(|i| reading(Some((1, i as u64)), T0 + i * 10_000, value(i))).collect();
     assert_eq!(append(store, "long", readings).await, (5_000, 0));
-    for max_points in [10, 100, 1000, 4_998] {
+    for max_points in [1, 10, 100, 1000, 4_998] {
         let window =
             Window { from_ms: T0 + 3, to_ms: T0 + count * 10_000, max_points, now_ms: T0 + count * 10_000 };
         let points = store.series(&device("long"), &co2(), window).await.unwrap();

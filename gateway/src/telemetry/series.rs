@@ -83,18 +83,22 @@ const STEPS_MS: &[i64] = &[
     14 * DAY,
     28 * DAY,
     91 * DAY,
-    364 * DAY,
+    LONGEST_MS,
 ];
 
-/// The shortest bucket that cuts the span into at most `max_points` (at least 2) pieces.
+const LONGEST_MS: i64 = 364 * DAY;
+
+/// The shortest bucket of which the window touches at most `max_points`. A window around 1970 always touches two.
 pub fn step_ms(from_ms: i64, to_ms: i64, max_points: u32) -> i64 {
-    // A span that does not begin on a border touches one bucket more.
-    let pieces = i64::from(max_points.max(2)) - 1;
-    let needed = to_ms.saturating_sub(from_ms).max(1).div_euclid(pieces).saturating_add(1);
-    STEPS_MS.iter().copied().find(|step| *step >= needed).unwrap_or_else(|| {
-        let year = 364 * DAY;
-        needed.saturating_add(year - 1).div_euclid(year).saturating_mul(year)
-    })
+    let fits = |step: i64| {
+        let last = to_ms.saturating_sub(1).max(from_ms).div_euclid(step);
+        last.saturating_sub(from_ms.div_euclid(step)) < i64::from(max_points.max(1))
+    };
+    let mut step = STEPS_MS.iter().copied().find(|step| fits(*step)).unwrap_or(LONGEST_MS);
+    while !fits(step) && step < i64::MAX / 2 {
+        step *= 2;
+    }
+    step
 }
 
 /// No silence shorter than this is a hole, in milliseconds.
@@ -170,7 +174,8 @@ mod tests {
             (30 * DAY, 1000, HOUR),
             (365 * DAY, 1000, 12 * HOUR),
             (1, 1000, SECOND),
-            (DAY, 1, 2 * DAY),
+            (DAY, 1, DAY),
+            (DAY + 1, 1, 2 * DAY),
             (0, 0, SECOND),
         ] {
             assert_eq!(step_ms(0, span, max_points), step, "{span} in {max_points}");
@@ -179,9 +184,9 @@ mod tests {
 
     #[test]
     fn any_span_fits_its_points_wherever_it_begins() {
-        for from in [0, 1, 999, -7_777_777, 1_795_341_600_123] {
+        for from in [0, 1, 999, 1_795_341_600_123, -7_777_777] {
             for span in [1, 999, HOUR + 1, 400 * DAY + 17, 100_000 * DAY] {
-                for max_points in [2, 3, 10, 1000] {
+                for max_points in [1, 2, 3, 10, 1000].into_iter().skip(usize::from(from < 0)) {
                     let step = step_ms(from, from + span, max_points);
                     let touched = (from + span - 1).div_euclid(step) - from.div_euclid(step) + 1;
                     assert!(touched <= i64::from(max_points), "{from} {span} {max_points} {step}");

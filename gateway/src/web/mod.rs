@@ -46,10 +46,7 @@ pub fn router(desk: Desk) -> Router {
         .route("/r/{room}", get(room))
         .route("/login", get(login_page).post(sign_in).layer(DefaultBodyLimit::max(FORM_BYTES_MAX)))
         .layer(CompressionLayer::new().gzip(true).br(true));
-    pages
-        .route("/logout", post(sign_out))
-        .fallback(file)
-        .with_state(desk)
+    pages.route("/logout", post(sign_out)).fallback(file).with_state(desk)
 }
 
 /// Puts the headers on every answer that browsers need to be strict. For the outermost layer.
@@ -250,7 +247,7 @@ async fn sign_in(State(desk): State<Desk>, headers: HeaderMap, request: Request)
     let next = form.next.as_deref();
     let token = form.token.trim();
     if token.is_empty() || token.len() > guard::TOKEN_TEXT_MAX {
-        return login_form(StatusCode::BAD_REQUEST, "Paste an API token.", next);
+        return login_form(StatusCode::UNAUTHORIZED, "Paste an API token.", next);
     }
     match desk.access.sign_in(token, peer, clock::now_ms()).await {
         Ok(secret) => {
