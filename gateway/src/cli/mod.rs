@@ -148,8 +148,12 @@ pub fn main() -> ExitCode {
     crate::observe::log_to_stderr();
     // One cryptographic library for everything; nothing else is linked.
     let _already_set = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let context =
-        Context { sources: Sources { argument: arguments.config, environment: std::env::vars().collect() } };
+    // A variable that is not text cannot be a setting of ours.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let sources = Sources { argument: arguments.config, environment, without_system_file: false };
+    let context = Context { sources };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(8)

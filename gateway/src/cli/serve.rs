@@ -42,6 +42,8 @@ pub(super) async fn serve(context: &Context) -> Done {
 }
 
 pub(super) async fn demo(demo: Demo, context: &Context) -> Done {
+    // The demo is for the person at the keyboard: a server's own configuration is not its business.
+    let context = &Context { sources: Sources { without_system_file: true, ..context.sources.clone() } };
     let mut config = context.config()?;
     config.dashboard_public = true;
     let shutdown = CancellationToken::new();
@@ -165,12 +167,15 @@ fn finished(ended: Result<anyhow::Result<()>, tokio::task::JoinError>) -> Done {
 
 /// The one line on stdout: everything listens.
 fn ready(addresses: &Addresses) -> Done {
-    let line = serde_json::json!({
-        "https": addresses.https,
-        "http": addresses.http,
-        "mqtts": [],
-        "pid": std::process::id(),
-    });
+    #[derive(serde::Serialize)]
+    struct Line<'a> {
+        https: &'a [SocketAddr],
+        http: &'a [SocketAddr],
+        mqtts: [SocketAddr; 0],
+        pid: u32,
+    }
+    let line = Line { https: &addresses.https, http: &addresses.http, mqtts: [], pid: std::process::id() };
+    let line = serde_json::to_string(&line).map_err(|error| Failure::new(error, "report this"))?;
     if watched() {
         tracing::info!(https = ?addresses.https, http = ?addresses.http, "ready");
     }

@@ -105,6 +105,8 @@ pub struct Sources {
     pub argument: Option<PathBuf>,
     /// The environment, as pairs.
     pub environment: Vec<(String, String)>,
+    /// Leave out `/etc/casement/casement.toml`.
+    pub without_system_file: bool,
 }
 
 /// Where the configuration lies when nobody says otherwise.
@@ -127,7 +129,9 @@ impl Sources {
             .argument
             .clone()
             .or_else(|| variable("CASEMENT_CONFIG").filter(|path| !path.as_os_str().is_empty()))
-            .or_else(|| Some(PathBuf::from(SYSTEM_FILE)).filter(|path| path.exists()));
+            .or_else(|| {
+                Some(PathBuf::from(SYSTEM_FILE)).filter(|path| !self.without_system_file && path.exists())
+            });
         let text = match &file {
             None => String::new(),
             Some(path) => read(path).map_err(|why| BadConfig { problems: vec![why] })?,

@@ -1,7 +1,7 @@
 //! Where readings, devices and tokens are kept.
 //!
 //! [`Store`] is the port; [`open`] chooses the implementation by URL. Every implementation must tell the story in
-//! [`conformance`]. What a caller may rely on:
+//! `conformance.rs`. What a caller may rely on:
 //!
 //! * [`Store::append`] returns after everything it accepted is on disk for good, and all of it or nothing is.
 //! * A reading is named by `(device, boot, seq)` or, without them, each value by `(device, metric, time)`. Whatever

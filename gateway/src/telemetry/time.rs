@@ -80,7 +80,7 @@ impl LocalTimes {
         }
         let civil: DateTime = text.parse().ok()?;
         let ambiguous = self.zone.to_ambiguous_timestamp(civil);
-        let earlier = ambiguous.clone().earlier().ok()?.as_millisecond();
+        let earlier = ambiguous.earlier().ok()?.as_millisecond();
         let later = ambiguous.later().ok()?.as_millisecond();
         match self.previous_ms {
             Some(previous) if earlier < previous => Some(later),

@@ -121,6 +121,9 @@ async fn page(desk: &Desk, asked: &Asked, room: Option<&str>) -> Response {
     let Some(signed_in) = asked.reader(desk).await else {
         return to_login(&asked.uri);
     };
+    if let Err(error) = desk.refresh().await {
+        return failed(&error);
+    }
     let (_, view) = desk.devices(signed_in);
     let mut boot = match serde_json::to_value(&view) {
         Ok(boot) => boot,

@@ -78,7 +78,8 @@ impl Named {
     }
 }
 
-fn root() -> PathBuf {
+/// Where the workspace is.
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
