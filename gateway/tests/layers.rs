@@ -335,7 +335,8 @@ fn dead_ends(page: &str, text: &str) -> Vec<String> {
         if !plain || path.contains("NNNN") || !ours.iter().any(|folder| path.starts_with(folder)) {
             continue;
         }
-        let name = spans.get(at + 2).filter(|_| spans.get(at + 1) == Some(&" · "));
+        let name =
+            spans.get(at + 2).filter(|_| spans.get(at + 1).is_some_and(|between| between.trim() == "·"));
         if !root().join(path).exists() {
             wrong.push(format!("{page}: there is no {path}"));
         } else if let Some(name) = name.filter(|name| !read(path).contains(**name)) {

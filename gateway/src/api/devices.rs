@@ -5,6 +5,7 @@ use super::visitor::Reader;
 use crate::answer::{DeviceView, DevicesView};
 use crate::clock;
 use crate::desk::Desk;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -22,10 +23,11 @@ async fn all(State(desk): State<Desk>, reader: Reader) -> Result<Json<DevicesVie
 async fn one(
     State(desk): State<Desk>,
     _reader: Reader,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<DeviceView>, ApiError> {
     desk.refresh().await?;
-    DeviceId::parse(&id)
+    id.ok()
+        .and_then(|Path(id)| DeviceId::parse(&id))
         .and_then(|id| desk.live.device(&id, clock::now_ms()))
         .map(Json)
         .ok_or_else(|| ApiError::not_found("there is no such device; GET /api/v1/devices lists them"))

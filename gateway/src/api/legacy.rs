@@ -1,10 +1,10 @@
 //! The old device service's answer, field for field, so that widgets on people's phones keep working.
 
-use super::visitor::Reader;
+use super::visitor::{Asked, Reader};
 use crate::desk::Desk;
 use crate::store::StoredReading;
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
@@ -32,7 +32,7 @@ async fn allowed() -> Response {
     (StatusCode::OK, [(ALLOW, "GET, OPTIONS, HEAD")]).into_response()
 }
 
-async fn latest(State(desk): State<Desk>, _reader: Reader, Query(ask): Query<Ask>) -> Response {
+async fn latest(State(desk): State<Desk>, _reader: Reader, Asked(ask): Asked<Ask>) -> Response {
     let found = ask.device.as_deref().and_then(DeviceId::parse).and_then(|id| desk.live.last(&id));
     let body = match found {
         Some(reading) => text(&reading),

@@ -1,7 +1,7 @@
 //! Readings in and out.
 
 use super::ApiError;
-use super::visitor::{Reader, Sender};
+use super::visitor::{Asked, Reader, Sender};
 use crate::desk::Desk;
 use crate::observe::Outcome;
 use crate::store::{ExportFilter, NewBatch};
@@ -9,7 +9,7 @@ use crate::telemetry::series::Window;
 use crate::telemetry::time;
 use crate::{answer, clock, ingest};
 use axum::body::Body;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
@@ -136,7 +136,7 @@ struct Ask {
 async fn give(
     State(desk): State<Desk>,
     _reader: Reader,
-    Query(ask): Query<Ask>,
+    Asked(ask): Asked<Ask>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let now_ms = clock::now_ms();

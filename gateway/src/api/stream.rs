@@ -4,13 +4,13 @@
 //! happens to a viewer that falls behind. So nothing is lost, and nobody's slowness costs memory.
 
 use super::ApiError;
-use super::visitor::Reader;
+use super::visitor::{Asked, Reader};
 use crate::clock;
 use crate::desk::Desk;
 use crate::live::Event as Live;
 use crate::observe::Counters;
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
@@ -45,7 +45,7 @@ struct Ask {
 async fn stream(
     State(desk): State<Desk>,
     reader: Reader,
-    Query(ask): Query<Ask>,
+    Asked(ask): Asked<Ask>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let only = match ask.device.as_deref().filter(|text| !text.is_empty()) {

@@ -3,10 +3,11 @@
 use super::ApiError;
 use crate::access::Who;
 use crate::desk::{BadCredentials, Desk, Peer};
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Query};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use casement_proto::DeviceId;
+use serde::de::DeserializeOwned;
 
 /// Somebody who may read: signed in, holding a token, or anybody when the dashboard is public.
 pub(super) struct Reader {
@@ -16,6 +17,22 @@ pub(super) struct Reader {
 
 /// Somebody who may look at the gateway's own numbers: an administrator, or a process on the same machine.
 pub(super) struct Operator;
+
+/// What the query string asks for; one that cannot be read is a problem like any other.
+pub(super) struct Asked<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Desk> for Asked<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _desk: &Desk) -> Result<Self, ApiError> {
+        match Query::<T>::try_from_uri(&parts.uri) {
+            Ok(Query(asked)) => Ok(Self(asked)),
+            Err(error) => {
+                Err(ApiError::unreadable(format!("the query cannot be read: {}", error.body_text())))
+            }
+        }
+    }
+}
 
 /// The device that sends.
 pub(super) struct Sender(pub(super) DeviceId);
