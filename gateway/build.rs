@@ -1,5 +1,3 @@
-//! Builds the web pages.
-//!
 //! Builds the web pages and hands their folder to the crate.
 //!
 //! 1. `CASEMENT_WEB_DIST=DIR`: pages built elsewhere.

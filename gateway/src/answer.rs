@@ -1,8 +1,9 @@
 //! The shapes of answers, as they travel. Everything that leaves as JSON is written down here.
 
+use crate::reading::StoredReading;
 use crate::telemetry::condition::{Condition, SPARK_STEP_MS};
 use crate::telemetry::series::{Data, Points};
-use crate::{clock, store::StoredReading};
+use crate::telemetry::time;
 use casement_proto::{DeviceId, Method, Profile, Quantity};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -245,7 +246,7 @@ pub fn method(quantity: &Quantity) -> &'static str {
 fn reading(reading: &StoredReading) -> ReadingView {
     let (boot, seq) = reading.name.unzip();
     ReadingView {
-        time: clock::rfc3339(reading.t_ms),
+        time: time::rfc3339(reading.t_ms),
         time_ms: reading.t_ms,
         state: reading.state.as_str(),
         boot,

@@ -2,7 +2,7 @@
 
 use crate::access::Access;
 use crate::config::{Config, Sources, TlsSource};
-use crate::desk::{Desk, Settings};
+use crate::desk::{Budget, Desk, Settings};
 use crate::edge::Bound;
 use crate::intake::{Intake, Writer};
 use crate::live::Live;
@@ -76,6 +76,7 @@ impl App {
             live,
             settings: Arc::new(ArcSwap::from_pointee(settings(&config))),
             counters,
+            budget: Budget::default(),
             shutdown: shutdown.clone(),
         };
         Ok(Self { config, desk, writer, certificates, bound, shutdown })

@@ -14,10 +14,3 @@ pub fn now_ms() -> i64 {
 pub fn steady() -> Instant {
     Instant::now()
 }
-
-/// An instant as RFC 3339 in UTC with milliseconds when there are any; an instant no calendar holds as its nearest end.
-pub fn rfc3339(unix_ms: i64) -> String {
-    Timestamp::from_millisecond(unix_ms)
-        .unwrap_or(if unix_ms < 0 { Timestamp::MIN } else { Timestamp::MAX })
-        .to_string()
-}

@@ -9,11 +9,13 @@ use crate::intake::Intake;
 use crate::live::Live;
 use crate::observe::Counters;
 use crate::store::{Store, StoreError};
+use crate::telemetry::time;
 use arc_swap::ArcSwap;
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::{Extensions, HeaderMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// What every handler may use.
@@ -31,8 +33,45 @@ pub struct Desk {
     pub settings: Arc<ArcSwap<Settings>>,
     /// What is counted.
     pub counters: Arc<Counters>,
+    /// What requests may take up together.
+    pub budget: Budget,
     /// Ends streams that would not end by themselves.
     pub shutdown: CancellationToken,
+}
+
+/// Bodies of readings held at once, in KiB: 16 MiB, whatever 1,024 connections with 100 streams each would send.
+const BODIES_KIB_MAX: usize = 16 * 1024;
+
+/// Live streams at once. Each costs a place in the fan-out and some 10 kB.
+const VIEWERS_MAX: usize = 512;
+
+/// What requests may take up together; beyond it they are refused with Retry-After, never queued.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    bodies: Arc<Semaphore>,
+    viewers: Arc<Semaphore>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            bodies: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
+            viewers: Arc::new(Semaphore::new(VIEWERS_MAX)),
+        }
+    }
+}
+
+impl Budget {
+    /// Room for a body of at most so many bytes; `None` when too much is held already.
+    pub fn body(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let kib = u32::try_from(bytes.div_ceil(1024).max(1)).ok()?;
+        Arc::clone(&self.bodies).try_acquire_many_owned(kib).ok()
+    }
+
+    /// Room for one more live stream.
+    pub fn viewer(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.viewers).try_acquire_owned().ok()
+    }
 }
 
 /// What may change while running.
@@ -112,7 +151,7 @@ impl Desk {
         let now_ms = clock::now_ms();
         let (newest, devices) = self.live.devices(now_ms);
         let view = DevicesView {
-            server_time: clock::rfc3339(now_ms),
+            server_time: time::rfc3339(now_ms),
             server_time_ms: now_ms,
             site: self.site(signed_in),
             devices,
@@ -140,6 +179,16 @@ pub fn session_of(headers: &HeaderMap) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bodies_together_are_bounded_and_room_comes_back() {
+        let budget = Budget::default();
+        let held: Vec<_> = std::iter::from_fn(|| budget.body(1 << 20)).collect();
+        assert_eq!(held.len(), 16);
+        assert!(budget.body(1).is_none());
+        drop(held);
+        assert!(budget.body(1 << 20).is_some());
+    }
 
     #[test]
     fn the_session_is_found_among_other_cookies() {

@@ -1,8 +1,8 @@
 //! Rows on their way out: CSV, NDJSON and line protocol. Pure.
 
-use crate::clock::rfc3339;
-use crate::store::{Device, ExportRow};
+use crate::reading::{Device, ExportRow};
 use crate::telemetry::time;
+use crate::telemetry::time::rfc3339;
 use casement_proto::{DeviceId, State};
 use jiff::tz::TimeZone;
 use std::collections::HashMap;

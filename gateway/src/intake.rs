@@ -7,7 +7,8 @@
 use crate::clock;
 use crate::live::Live;
 use crate::observe::{Counters, Outcome};
-use crate::store::{Appended, NewBatch, Store, StoreError};
+use crate::reading::{Appended, NewBatch};
+use crate::store::{Store, StoreError};
 use crate::telemetry::condition::{Condition, HISTORY_MS};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};

@@ -14,7 +14,7 @@
 //! | files | [`disk`] |
 //! | rules (pure) | [`answer`], [`ingest`], [`export`] |
 //! | basic rules (pure) | [`telemetry`], [`guard`] |
-//! | ground | [`clock`], `casement-proto`, `casement-core` |
+//! | ground | [`clock`], [`reading`], `casement-proto`, `casement-core` |
 //!
 //! One exception: rules may name the plain data of the [`store`]'s port (a reading, a device, a row of an export), but
 //! never the port itself.
@@ -39,6 +39,7 @@ pub mod ingest;
 pub mod intake;
 pub mod live;
 pub mod observe;
+pub mod reading;
 pub mod simulate;
 pub mod store;
 pub mod telemetry;

@@ -4,7 +4,7 @@
 //! bounded channel: a viewer that falls [`BEHIND_MAX`] events behind is told so and catches up from the store.
 
 use crate::answer::{self, DeviceView, PresenceEvent};
-use crate::store::{Device, StoredReading};
+use crate::reading::{Device, StoredReading};
 use crate::telemetry::condition::Condition;
 use crate::telemetry::presence::Presence;
 use casement_proto::{DeviceId, Profile, Quantity};

@@ -20,11 +20,8 @@ const ROWS: &[(&str, &[&str])] = &[
     ("files", &["disk"]),
     ("rules", &["answer", "ingest", "export"]),
     ("basic rules", &["telemetry", "guard"]),
-    ("ground", &["clock"]),
+    ("ground", &["clock", "reading"]),
 ];
-
-/// Types that lower rows may name all the same: plain data of the store's port, without a trait and without I/O.
-const PLAIN_DATA: &[(&str, &[&str])] = &[("store", &["Device", "ExportRow", "NewReading", "StoredReading"])];
 
 /// Modules that decide and do nothing else, with everything below them. Both rows of rules are among them.
 const PURE: &[&str] = &[
@@ -113,10 +110,6 @@ const READERS_OF_TIME: &[&str] = &["clock", "simulate", "simulate::connection", 
 fn a_module_names_only_lower_rows() {
     let sources = sources("gateway/src");
     none(arrows(&sources));
-    let excused: BTreeSet<_> = sources.iter().flat_map(excused).collect();
-    let allowed =
-        PLAIN_DATA.iter().flat_map(|(module, types)| types.iter().map(move |name| (*module, *name)));
-    assert_eq!(excused, allowed.collect(), "an exception that nobody needs is removed");
 }
 
 #[test]
@@ -240,7 +233,6 @@ fn arrows(sources: &[Source]) -> Vec<String> {
             let verdict = match (row(own), row(name)) {
                 (Some(from), Some(to)) if from < to => continue,
                 (Some(from), Some(to)) if from == to => "is a neighbour",
-                (Some(_), Some(_)) if plain_data(target).is_some() => continue,
                 (Some(_), Some(_)) => "lies above",
                 _ => "stands in no row",
             };
@@ -252,20 +244,6 @@ fn arrows(sources: &[Source]) -> Vec<String> {
 
 fn row(module: &str) -> Option<usize> {
     ROWS.iter().position(|(_, modules)| modules.contains(&module))
-}
-
-/// The exception under which a path falls.
-fn plain_data(target: &[String]) -> Option<(&'static str, &'static str)> {
-    let [first, name, ..] = target else { return None };
-    let (module, types) = PLAIN_DATA.iter().find(|(module, _)| module == first)?;
-    types.iter().find(|plain| *plain == name).map(|plain| (*module, *plain))
-}
-
-/// The exceptions that a file makes use of.
-fn excused(source: &Source) -> Vec<(&'static str, &'static str)> {
-    let own = source.module.first().and_then(|own| row(own));
-    let targets = source.paths.iter().filter_map(|path| path.within_the_crate(&source.module));
-    targets.filter_map(plain_data).filter(|(module, _)| own > row(module)).collect()
 }
 
 /// What a pure module must not name, and names.
@@ -371,7 +349,7 @@ fn what_points_up_or_sideways_is_found() {
         ("telemetry/trend.rs", "use crate::store;", "telemetry/trend.rs:1: store lies above"),
         (
             "telemetry/trend.rs",
-            "use crate::store::{Device, Store};",
+            "use crate::{reading::Device, store::Store};",
             "telemetry/trend.rs:1: store::Store lies above",
         ),
         ("desk.rs", "use crate::helpers::f;", "desk.rs:1: helpers::f stands in no row"),

@@ -79,6 +79,16 @@ impl ApiError {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
     }
 
+    /// 503: too many do the same right now.
+    pub(super) fn crowded(what: &str) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "busy",
+            format!("too many {what} at once; try again in a moment"),
+        )
+        .retry_after(5)
+    }
+
     /// 500: our fault.
     pub(super) fn internal(cause: impl Into<BoxError>) -> Self {
         let public = "the gateway failed; its log says why";

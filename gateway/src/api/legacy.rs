@@ -2,7 +2,7 @@
 
 use super::visitor::{Asked, Reader};
 use crate::desk::Desk;
-use crate::store::StoredReading;
+use crate::reading::StoredReading;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;

@@ -4,7 +4,7 @@ use super::ApiError;
 use super::visitor::{Asked, Reader, Sender};
 use crate::desk::Desk;
 use crate::observe::Outcome;
-use crate::store::{ExportFilter, NewBatch};
+use crate::reading::{ExportFilter, NewBatch};
 use crate::telemetry::series::Window;
 use crate::telemetry::time;
 use crate::{answer, clock, ingest};
@@ -57,6 +57,11 @@ async fn take(State(desk): State<Desk>, sender: Sender, request: Request) -> Res
         drain(body).await;
         return Err(too_large());
     }
+    // A body of unknown length may become as long as is allowed.
+    let announced = header(CONTENT_LENGTH).and_then(|length| length.parse().ok()).unwrap_or(BODY_BYTES_MAX);
+    let Some(_room) = desk.budget.body(announced) else {
+        return Err(ApiError::crowded("readings arrive"));
+    };
     let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(&mut body, BODY_BYTES_MAX).collect())
         .await
         .map_err(|_| ApiError::too_slow(BODY_TIMEOUT.as_secs()))?;
@@ -99,7 +104,7 @@ async fn take(State(desk): State<Desk>, sender: Sender, request: Request) -> Res
         "stored": appended.stored.len(),
         "duplicate": appended.duplicate,
         "rejected": rejected,
-        "server_time": clock::rfc3339(now_ms),
+        "server_time": time::rfc3339(now_ms),
         "server_time_ms": now_ms,
     }))
     .into_response())

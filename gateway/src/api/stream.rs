@@ -5,13 +5,14 @@
 
 use super::ApiError;
 use super::visitor::{Asked, Reader};
+use crate::access::Who;
 use crate::clock;
-use crate::desk::Desk;
+use crate::desk::{Desk, Peer};
 use crate::live::Event as Live;
 use crate::observe::Counters;
 use axum::Router;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{Extensions, HeaderMap};
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use axum::routing::get;
@@ -19,8 +20,10 @@ use casement_proto::DeviceId;
 use futures_util::Stream;
 use serde::Deserialize;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::error::RecvError;
 
 /// A sign of life this often. Proxies on the way close what is silent for a minute.
@@ -47,6 +50,7 @@ async fn stream(
     reader: Reader,
     Asked(ask): Asked<Ask>,
     headers: HeaderMap,
+    extensions: Extensions,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let only = match ask.device.as_deref().filter(|text| !text.is_empty()) {
         None => None,
@@ -58,7 +62,9 @@ async fn stream(
     // After a reload a page cannot set the header, but it can ask.
     let header = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let resume = header.or(ask.last_event_id.as_deref()).and_then(|id| id.parse::<i64>().ok());
-    let viewer = Viewer { desk, only, signed_in: reader.signed_in };
+    let place = desk.budget.viewer().ok_or_else(|| ApiError::crowded("live streams are open"))?;
+    let peer = Peer::of(&extensions);
+    let viewer = Viewer { desk, only, signed_in: reader.signed_in, headers, peer, _place: place };
     Ok(Sse::new(viewer.events(resume)).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
 }
 
@@ -66,6 +72,9 @@ struct Viewer {
     desk: Desk,
     only: Option<DeviceId>,
     signed_in: bool,
+    headers: HeaderMap,
+    peer: IpAddr,
+    _place: OwnedSemaphorePermit,
 }
 
 /// Counts a viewer for as long as it lives.
@@ -115,6 +124,10 @@ impl Viewer {
                 let event = tokio::select! {
                     () = self.desk.shutdown.cancelled() => return,
                     _ = pulse.tick() => {
+                        // Signing out, revoking a token or closing the dashboard ends what is open, too.
+                        if !self.still_welcome().await {
+                            return;
+                        }
                         yield Ok(Event::default().event("ping").data("{}"));
                         continue;
                     }
@@ -149,6 +162,13 @@ impl Viewer {
                 }
             }
         }
+    }
+
+    async fn still_welcome(&self) -> bool {
+        if self.desk.settings.load().public {
+            return true;
+        }
+        matches!(self.desk.who(&self.headers, self.peer).await, Ok(Some(Who::Reader | Who::Admin)))
     }
 
     fn wants(&self, device: &DeviceId) -> bool {

@@ -4,7 +4,9 @@ use super::{Context, Done, Failure, Json, list, out, secret};
 use crate::access;
 use crate::clock;
 use crate::guard::{Secret, TokenKind};
-use crate::store::{Device as Registered, Scope, Store, StoreError};
+use crate::reading::Device as Registered;
+use crate::store::{Scope, Store, StoreError};
+use crate::telemetry::condition::rank;
 use crate::telemetry::time;
 use casement_proto::DeviceId;
 use clap::Subcommand;
@@ -157,8 +159,10 @@ async fn rows(store: &dyn Store) -> Result<Vec<Row>, Failure> {
     let tokens = store.tokens().await?;
     let rows = store.devices().await?.into_iter().map(|device| Row {
         last: latest.iter().find(|reading| reading.device == device.id).map(|reading| {
+            let mut values = reading.values.clone();
+            values.sort_by_key(|(quantity, _)| rank(quantity));
             let values: Vec<String> =
-                reading.values.iter().take(3).map(|(q, v)| format!("{} {v}", q.name())).collect();
+                values.iter().take(3).map(|(q, v)| format!("{} {v}", q.name())).collect();
             (reading.t_ms, values.join(", "))
         }),
         hint: tokens
@@ -189,8 +193,8 @@ impl Row {
             "room": self.device.room,
             "name": self.device.name,
             "simulated": self.device.simulated,
-            "created": clock::rfc3339(self.device.created_ms),
-            "last": self.last.as_ref().map(|(t_ms, _)| clock::rfc3339(*t_ms)),
+            "created": time::rfc3339(self.device.created_ms),
+            "last": self.last.as_ref().map(|(t_ms, _)| time::rfc3339(*t_ms)),
             "token": self.hint,
         })
     }

@@ -4,7 +4,7 @@ use super::device::device_id;
 use super::{Context, Done, Failure, out, watched};
 use crate::clock;
 use crate::export::{RowWriter, Shape};
-use crate::store::ExportFilter;
+use crate::reading::ExportFilter;
 use crate::telemetry::time;
 use casement_proto::{DeviceId, Quantity};
 use clap::{Args, ValueEnum};

@@ -4,7 +4,8 @@ use super::device::device_id;
 use super::{Context, Done, Failure, out, say, watched};
 use crate::clock;
 use crate::ingest::rows::{self, FileRow, HeaderMap, MappedCsv};
-use crate::store::{Device, NewBatch, NewReading, Store, StoreError};
+use crate::reading::{Device, NewBatch, NewReading};
+use crate::store::{Store, StoreError};
 use crate::telemetry::time::{self, LocalTimes};
 use casement_proto::DeviceId;
 use clap::{Args, ValueEnum};
@@ -177,8 +178,32 @@ struct Source {
 }
 
 enum Reader {
-    Csv(csv::Reader<BufReader<File>>),
-    Lines(BufReader<File>, Format, u64),
+    Csv(csv::Reader<BufReader<Lines>>),
+    Lines(BufReader<Lines>, Format, u64),
+}
+
+/// A file whose lines are of a sane length; one that is not is not a file of readings.
+struct Lines {
+    file: File,
+    line: u64,
+    length: u64,
+}
+
+impl Read for Lines {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        for byte in buffer.get(..count).unwrap_or_default() {
+            self.length += 1;
+            if *byte == b'\n' {
+                (self.line, self.length) = (self.line + 1, 0);
+            }
+            if self.length > LINE_BYTES_MAX {
+                let what = format!("line {} is longer than {LINE_BYTES_MAX} bytes", self.line);
+                return Err(std::io::Error::other(what));
+            }
+        }
+        Ok(count)
+    }
 }
 
 type Row = (u64, Result<FileRow, String>);
@@ -193,7 +218,7 @@ impl Source {
         };
         let file = File::open(path).map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
-        let mut file = BufReader::new(file);
+        let mut file = BufReader::new(Lines { file, line: 1, length: 0 });
         let format = match format {
             Some(format) => format,
             None => {
@@ -241,7 +266,7 @@ impl Source {
             }
             Reader::Lines(file, format, line) => loop {
                 let mut text = String::new();
-                let taken = file.by_ref().take(LINE_BYTES_MAX).read_line(&mut text).map_err(|error| {
+                let taken = file.read_line(&mut text).map_err(|error| {
                     Failure::new(
                         format!("{}:{}: {error}", path.display(), *line + 1),
                         "the file must be UTF-8 text",

@@ -3,8 +3,9 @@
 use super::{Context, Done, Failure, device, say};
 use crate::clock;
 use crate::config::Config;
+use crate::reading::Device;
 use crate::simulate::{self, Fleet, RoomKind, Totals, Virtual};
-use crate::store::{Device, Store, StoreError};
+use crate::store::{Store, StoreError};
 use casement_proto::DeviceId;
 use clap::Args;
 use rustls::RootCertStore;
@@ -41,9 +42,16 @@ pub(super) struct Simulate {
     /// How much faster than the clock the rooms live
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = speed)]
     speed: f64,
+    /// What every room is: classroom, office, bedroom or meeting [default: a mixture]
+    #[arg(long, value_parser = kind)]
+    kind: Option<RoomKind>,
     /// Let Wi-Fi fail now and then
     #[arg(long)]
     outages: bool,
+}
+
+fn kind(text: &str) -> Result<RoomKind, String> {
+    RoomKind::parse(text).ok_or_else(|| format!("use {}", RoomKind::ALL.map(RoomKind::as_str).join(", ")))
 }
 
 pub(super) fn speed(text: &str) -> Result<f64, String> {
@@ -73,10 +81,14 @@ pub(super) async fn run(command: Simulate, context: &Context) -> Done {
             tokens
         }
     };
+    let mut devices = virtuals(tokens, false);
+    if let Some(kind) = command.kind {
+        devices.iter_mut().for_each(|device| device.kind = kind);
+    }
     let fleet = Fleet {
         url: command.url,
         roots: Arc::new(roots),
-        devices: virtuals(tokens, false),
+        devices,
         speed: command.speed,
         period_ms: command.period_ms,
         backfill: Duration::ZERO,

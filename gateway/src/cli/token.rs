@@ -109,7 +109,7 @@ fn as_json(token: &Token) -> serde_json::Value {
         "scope": scope,
         "device": device,
         "name": token.name,
-        "created": clock::rfc3339(token.created_ms),
-        "revoked": token.revoked_ms.map(clock::rfc3339),
+        "created": time::rfc3339(token.created_ms),
+        "revoked": token.revoked_ms.map(time::rfc3339),
     })
 }

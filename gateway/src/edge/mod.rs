@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
+use socket2::{SockRef, TcpKeepalive};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
@@ -42,6 +43,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a request's head may take, and a kept connection may rest.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long sent bytes may stay unacknowledged, or a peer's window closed (`TCP_USER_TIMEOUT`, RFC 5482).
+pub const STALLED_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long running requests may take to finish when the process stops.
 pub const DRAIN: Duration = Duration::from_secs(10);
@@ -173,8 +177,7 @@ impl Door {
             return;
         };
         self.counters.connections.inc();
-        // Small answers and live events go out at once.
-        let _best_effort = stream.set_nodelay(true);
+        settle(&stream);
         match kind {
             Kind::Http => self.drive(auto_http1(), stream, peer, Kind::Http).await,
             Kind::Https => {
@@ -256,6 +259,18 @@ impl Door {
         // A device that speaks plain HTTP must be able to find us again once a certificate exists.
         response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
         response
+    }
+}
+
+/// Small answers go out at once, and a peer that is gone or never reads its answer loses its seat.
+fn settle(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let settled = stream
+        .set_nodelay(true)
+        .and_then(|()| socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(STALLED_TIMEOUT)))
+        .and_then(|()| socket.set_tcp_user_timeout(Some(STALLED_TIMEOUT)));
+    if let Err(error) = settled {
+        tracing::debug!(%error, "a connection could not be given its timeouts");
     }
 }
 

@@ -3,7 +3,7 @@
 mod native;
 pub mod rows;
 
-use crate::store::NewReading;
+use crate::reading::NewReading;
 use crate::telemetry::time::plausible;
 use casement_proto::wire::{DecodeError, Header, READINGS_MAX, Reject};
 use casement_proto::{Reading, ReadingTime};

@@ -262,7 +262,7 @@ fn unescape(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::export::{RowWriter, Shape};
-    use crate::store::{Device, ExportRow};
+    use crate::reading::{Device, ExportRow};
     use crate::telemetry::time::zone;
     use proptest::prelude::*;
 

@@ -2,7 +2,9 @@
 //! place.
 
 use super::*;
+use crate::reading::NewReading;
 use crate::telemetry::series::Data;
+use casement_proto::State;
 use std::future::Future;
 
 const T0: i64 = 1_795_341_600_000;

@@ -12,76 +12,12 @@
 pub mod conformance;
 mod sqlite;
 
+use crate::reading::{Appended, Device, ExportFilter, ExportRow, NewBatch, StoredReading};
 use crate::telemetry::series::{Points, Window};
 use async_trait::async_trait;
-use casement_proto::{DeviceId, Quantity, State};
+use casement_proto::{DeviceId, Quantity};
 use std::path::Path;
 use std::sync::Arc;
-
-/// A reading ready to be stored: checked, and with a time that is known.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewReading {
-    /// `(boot, seq)`, where the device numbers its readings.
-    pub name: Option<(u64, u64)>,
-    /// When it was taken, in milliseconds since 1970.
-    pub t_ms: i64,
-    /// The time is that of receipt. An unnamed reading may then move by milliseconds to stay distinct.
-    pub received: bool,
-    /// How far to trust it.
-    pub state: State,
-    /// The values, each quantity once.
-    pub values: Box<[(Quantity, f64)]>,
-}
-
-/// Readings of one device that arrived together.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewBatch {
-    /// Who measured.
-    pub device: DeviceId,
-    /// The readings, in order of arrival.
-    pub readings: Vec<NewReading>,
-}
-
-/// What became of one batch.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Appended {
-    /// The readings that are new, as stored, in order of arrival.
-    pub stored: Vec<StoredReading>,
-    /// How many were there before.
-    pub duplicate: usize,
-}
-
-/// A reading as kept.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StoredReading {
-    /// Place in the order of arrival; grows by time of commit.
-    pub id: i64,
-    /// Who measured.
-    pub device: DeviceId,
-    /// When, in milliseconds since 1970.
-    pub t_ms: i64,
-    /// `(boot, seq)`, where the device numbers its readings.
-    pub name: Option<(u64, u64)>,
-    /// How far to trust it.
-    pub state: State,
-    /// The values.
-    pub values: Vec<(Quantity, f64)>,
-}
-
-/// A device as registered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
-    /// Its name in every URL and file.
-    pub id: DeviceId,
-    /// The room it hangs in.
-    pub room: Option<String>,
-    /// A name for people.
-    pub name: Option<String>,
-    /// Its readings are made up.
-    pub simulated: bool,
-    /// When it was registered, in milliseconds since 1970.
-    pub created_ms: i64,
-}
 
 /// What a token opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,34 +51,6 @@ pub struct Token {
     pub expires_ms: Option<i64>,
     /// When it was revoked, if it was.
     pub revoked_ms: Option<i64>,
-}
-
-/// One value on its way out of the store.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ExportRow {
-    /// When, in milliseconds since 1970.
-    pub t_ms: i64,
-    /// Who measured.
-    pub device: DeviceId,
-    /// What.
-    pub quantity: Quantity,
-    /// How much, in the quantity's unit.
-    pub value: f64,
-    /// How far to trust it.
-    pub state: State,
-}
-
-/// Which values to hand out, ordered by device, metric and time.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ExportFilter {
-    /// Only this device.
-    pub device: Option<DeviceId>,
-    /// Only this metric.
-    pub metric: Option<Quantity>,
-    /// From this instant on, in milliseconds since 1970.
-    pub from_ms: Option<i64>,
-    /// Before this instant, in milliseconds since 1970.
-    pub to_ms: Option<i64>,
 }
 
 /// Where the next page of an export begins.

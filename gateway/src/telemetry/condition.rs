@@ -2,7 +2,7 @@
 
 use super::presence::{Presence, Rhythm};
 use super::trend;
-use crate::store::{Device, StoredReading};
+use crate::reading::{Device, StoredReading};
 use casement_proto::{Band, BandFilter, Profile, Quantity, State};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -178,7 +178,8 @@ impl Condition {
     }
 }
 
-fn rank(quantity: &Quantity) -> usize {
+/// How well a quantity stands for a device: the smaller the better.
+pub fn rank(quantity: &Quantity) -> usize {
     HEADLINES.iter().position(|name| *name == quantity.name()).unwrap_or(match quantity {
         Quantity::Known(_) => HEADLINES.len(),
         Quantity::Custom(_) => HEADLINES.len() + 1,

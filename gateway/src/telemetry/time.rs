@@ -97,6 +97,13 @@ pub fn zone(name: &str) -> Option<TimeZone> {
     TimeZone::get(name).ok()
 }
 
+/// An instant as RFC 3339 in UTC with milliseconds when there are any; an instant no calendar holds as its nearest end.
+pub fn rfc3339(unix_ms: i64) -> String {
+    Timestamp::from_millisecond(unix_ms)
+        .unwrap_or(if unix_ms < 0 { Timestamp::MIN } else { Timestamp::MAX })
+        .to_string()
+}
+
 /// An instant as local time with its offset, RFC 3339.
 pub fn local(t_ms: i64, zone: &TimeZone) -> String {
     Timestamp::from_millisecond(t_ms).map_or_else(

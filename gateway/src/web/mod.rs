@@ -22,6 +22,7 @@ use axum::routing::{get, post};
 use rust_embed::RustEmbed;
 use serde::Deserialize;
 use std::net::IpAddr;
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 /// Nothing but our own files, nothing inline, nobody's frame.
@@ -80,9 +81,18 @@ pub async fn counted(State(desk): State<Desk>, request: Request, next: Next) -> 
     response
 }
 
+/// A panic ends one request, not the gateway.
+fn after_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let text =
+        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = text.unwrap_or("unknown"), "a request failed");
+    let body = r#"{"type":"/problems/internal","title":"Internal Server Error","status":500,"code":"internal","detail":"the gateway failed; its log says why"}"#;
+    (StatusCode::INTERNAL_SERVER_ERROR, [(CONTENT_TYPE, "application/problem+json")], body).into_response()
+}
+
 /// Layers for everything behind the door.
 pub fn behind_the_door(app: Router, desk: Desk) -> Router {
-    app.layer(tower_http::catch_panic::CatchPanicLayer::new())
+    app.layer(CatchPanicLayer::custom(after_panic))
         .layer(middleware::from_fn(strict))
         .layer(middleware::from_fn_with_state(desk, counted))
 }

@@ -1,6 +1,6 @@
 //! Many batches, one transaction, one fsync.
 
-use crate::store::{Appended, NewBatch, NewReading, StoredReading};
+use crate::reading::{Appended, NewBatch, NewReading, StoredReading};
 use casement_proto::{DeviceId, Quantity};
 use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};

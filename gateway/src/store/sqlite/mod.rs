@@ -278,7 +278,7 @@ mod tests {
         let batch = |boot| NewBatch {
             device: DeviceId::parse("d").unwrap(),
             readings: (0..5_000)
-                .map(|seq| crate::store::NewReading {
+                .map(|seq| crate::reading::NewReading {
                     name: Some((boot, seq)),
                     t_ms: seq as i64,
                     received: false,

@@ -1,7 +1,8 @@
 //! Devices and tokens.
 
 use super::engine;
-use crate::store::{Device, Scope, StoreError, Token};
+use crate::reading::Device;
+use crate::store::{Scope, StoreError, Token};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use casement_proto::DeviceId;
 use sqlx::Row;

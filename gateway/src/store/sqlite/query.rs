@@ -1,7 +1,8 @@
 //! Reading back.
 
 use super::people::device_id;
-use crate::store::{ExportCursor, ExportFilter, ExportRow, StoredReading};
+use crate::reading::{ExportFilter, ExportRow, StoredReading};
+use crate::store::ExportCursor;
 use crate::telemetry::series::{self, Bucket, Data, Points, Window};
 use casement_proto::{DeviceId, Quantity, State};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
