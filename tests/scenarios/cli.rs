@@ -261,3 +261,15 @@ async fn a_reload_keeps_what_works() -> Result<()> {
     ensure!(gateway.terminate().await?.code == Some(0));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_file_that_holds_no_readings_is_refused() -> Result<()> {
+    let home = Home::private()?;
+    let file = home.path("letter.txt");
+    for (text, code) in [("Dear diary,\n", 2), ("", 2), (&"x".repeat(200_000), 1)] {
+        std::fs::write(&file, text)?;
+        let ran = home.run(&["import", file.to_str().context("a path of text")?]).await?.expect(code)?;
+        ensure!(ran.stderr.contains("letter.txt") && ran.stderr.contains("fix:"), "{ran:?}");
+    }
+    Ok(())
+}

@@ -80,7 +80,21 @@ pub(super) async fn run(command: Import, context: &Context) -> Done {
                 .map_err(|why| Failure::usage(format!("{}: {why}", command.file.display()), "mend --map"))?;
             Some(columns)
         }
-        _ => None,
+        _ => {
+            if let Reader::Csv(csv) = &mut source.reader
+                && !csv
+                    .headers()
+                    .map_err(|error| unreadable(&command.file, &error))?
+                    .iter()
+                    .any(|n| n == "time_utc")
+            {
+                return Err(Failure::usage(
+                    format!("{} is not an export of Casement", command.file.display()),
+                    "say what its columns are: --device ID --map \"Date=time,CO2=co2\" [--time-zone ZONE]",
+                ));
+            }
+            None
+        }
     };
     let (_, store) = context.store().await?;
     let mut import = Importing { store: &*store, waiting: Vec::new(), size: 0, totals: Totals::default() };
@@ -254,13 +268,7 @@ impl Source {
                 let line = record.position().map_or(line, csv::Position::line);
                 let row = match mapped {
                     Some(mapped) => mapped.row(&record),
-                    None if head.iter().any(|name| name == "time_utc") => rows::own_csv(&head, &record),
-                    None => {
-                        return Err(Failure::usage(
-                            format!("{} is not an export of Casement", path.display()),
-                            "say what its columns are: --device ID --map \"Date=time,CO2=co2\" [--time-zone ZONE]",
-                        ));
-                    }
+                    None => rows::own_csv(&head, &record),
                 };
                 Ok(Some((line, row)))
             }

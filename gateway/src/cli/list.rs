@@ -12,7 +12,8 @@ pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     }
     let mut text = String::new();
     for line in table.lines() {
-        text.push_str(line.trim_end());
+        // The preset leaves a column's width of nothing on either side.
+        text.push_str(line.trim_end().strip_prefix(' ').unwrap_or_default());
         text.push('\n');
     }
     text
