@@ -1,7 +1,7 @@
 //! Readings in and out.
 
 use super::ApiError;
-use super::visitor::{Asked, Reader, Sender};
+use super::visitor::{Asked, Reader, Sender, named};
 use crate::desk::Desk;
 use crate::observe::Outcome;
 use crate::reading::{ExportFilter, NewBatch};
@@ -145,24 +145,8 @@ async fn give(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let now_ms = clock::now_ms();
-    let device = ask
-        .device
-        .as_deref()
-        .filter(|text| !text.is_empty())
-        .map(|text| {
-            DeviceId::parse(text)
-                .ok_or_else(|| ApiError::unreadable(format!("\"{text}\" cannot be a device")))
-        })
-        .transpose()?;
-    let quantity = ask
-        .metric
-        .as_deref()
-        .filter(|text| !text.is_empty())
-        .map(|text| {
-            Quantity::parse(text)
-                .ok_or_else(|| ApiError::unreadable(format!("\"{text}\" cannot be a metric")))
-        })
-        .transpose()?;
+    let device = named(ask.device.as_deref(), "device", DeviceId::parse)?;
+    let quantity = named(ask.metric.as_deref(), "metric", Quantity::parse)?;
     let instant = |name: &str, text: &Option<String>| {
         text.as_deref()
             .filter(|text| !text.is_empty())

@@ -4,7 +4,7 @@
 //! happens to a viewer that falls behind. So nothing is lost, and nobody's slowness costs memory.
 
 use super::ApiError;
-use super::visitor::{Asked, Reader};
+use super::visitor::{Asked, Reader, named};
 use crate::access::Who;
 use crate::clock;
 use crate::desk::{Desk, Peer};
@@ -52,13 +52,7 @@ async fn stream(
     headers: HeaderMap,
     extensions: Extensions,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
-    let only = match ask.device.as_deref().filter(|text| !text.is_empty()) {
-        None => None,
-        Some(text) => Some(
-            DeviceId::parse(text)
-                .ok_or_else(|| ApiError::unreadable(format!("\"{text}\" cannot be a device")))?,
-        ),
-    };
+    let only = named(ask.device.as_deref(), "device", DeviceId::parse)?;
     // After a reload a page cannot set the header, but it can ask.
     let header = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let resume = header.or(ask.last_event_id.as_deref()).and_then(|id| id.parse::<i64>().ok());

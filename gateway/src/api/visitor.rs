@@ -34,6 +34,21 @@ impl<T: DeserializeOwned> FromRequestParts<Desk> for Asked<T> {
     }
 }
 
+/// A name in a query; nothing and an empty text are no name.
+pub(super) fn named<T>(
+    text: Option<&str>,
+    what: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, ApiError> {
+    match text {
+        None | Some("") => Ok(None),
+        Some(text) => match parse(text) {
+            Some(name) => Ok(Some(name)),
+            None => Err(ApiError::unreadable(format!("\"{text}\" cannot be a {what}"))),
+        },
+    }
+}
+
 /// The device that sends.
 pub(super) struct Sender(pub(super) DeviceId);
 
