@@ -265,3 +265,25 @@ async fn stopping_ends_live_streams_and_finishes_requests() -> Result<()> {
     assert!(seen.ends_with(b"0\r\n\r\n"), "the body is finished");
     Ok(())
 }
+
+#[tokio::test]
+async fn who_guesses_tokens_has_to_wait_and_who_has_one_does_not() -> Result<()> {
+    let app = TestApp::start("private").await?;
+    let mut waiting = None;
+    for _ in 0..=casement::guard::GUESSES_MAX {
+        let request = Request::get("/api/v1/devices")
+            .header("host", "localhost")
+            .header("authorization", "Bearer cas_api_guess")
+            .body(Full::default())?;
+        let response = app.send(request).await?;
+        match response.status().as_u16() {
+            401 => ensure!(waiting.is_none(), "the wait does not end by asking again"),
+            429 => waiting = response.headers().get("retry-after").cloned(),
+            other => anyhow::bail!("unexpected {other}"),
+        }
+    }
+    let seconds: u64 = waiting.context("somebody had to wait")?.to_str()?.parse()?;
+    assert!((1..=60).contains(&seconds));
+    assert_eq!(app.get("/api/v1/devices", Some(&app.read_token)).await?.0, StatusCode::OK);
+    app.stop().await
+}
