@@ -1,6 +1,24 @@
-import { defineConfig } from 'vite';
+import { defineConfig, type Plugin } from 'vite';
+
+/**
+ * uPlot makes a number format of `navigator.language` while it loads, which throws on a tag like
+ * `en-US@posix` (Chromium under LANG=C) and takes the whole chart along. Our axes bring their own
+ * labels, so it needs none.
+ */
+const anyLanguage: Plugin = {
+  name: 'uplot-any-language',
+  transform(code, id) {
+    if (!/\/uplot\/dist\/.*\.js/.test(id)) return null;
+    const fixed = code.replace("new Intl.NumberFormat(domEnv ? nav.language : 'en-US')", '{ format: String }');
+    if (fixed === code) throw new Error('uPlot has changed how it asks for the language; see vite.config.ts');
+    return { code: fixed, map: null };
+  },
+};
 
 export default defineConfig({
+  plugins: [anyLanguage],
+  // Bundled ahead of time, uPlot would miss the plugin above.
+  optimizeDeps: { exclude: ['uplot'] },
   build: {
     // Two years of browsers, so an old wall tablet still works.
     target: ['chrome87', 'firefox84', 'safari14'],

@@ -13,9 +13,7 @@
   if (location.pathname.indexOf('/r/') !== 0) return;
   files.forEach(function (file) {
     var link = document.createElement('link');
-    link.rel = /css$/.test(file) ? 'preload' : 'modulepreload';
-    if (link.rel === 'preload') link.as = 'style';
-    link.crossOrigin = 'anonymous';
+    link.rel = 'modulepreload';
     link.href = file;
     document.head.appendChild(link);
   });

@@ -12,7 +12,8 @@ const shipped = ['preact', '@preact/signals', '@preact/signals-core', 'uplot', '
 
 const manifest = JSON.parse(readFileSync(join(dist, '.vite/manifest.json'), 'utf8'));
 const view = manifest['src/pages/room-view.tsx'];
-const files = [view.file, ...(view.css ?? [])].map((file) => `/${file}`);
+if (view.css) throw new Error('the room view waits for a style sheet of its own; import it in styles/index.css');
+const files = [`/${view.file}`];
 const early = readFileSync(join(dist, 'early.js'), 'utf8');
 if (!early.includes('var files = [];')) throw new Error('early.js has no place for the file names');
 writeFileSync(join(dist, 'early.js'), early.replace('var files = [];', `var files = ${JSON.stringify(files)};`));

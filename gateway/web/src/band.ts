@@ -24,8 +24,11 @@ export function bandOf(value: number, bands: Bands): Band {
   return value >= bands.now_from ? 'now' : value >= bands.soon_from ? 'soon' : 'good';
 }
 
-/** Bands are about CO₂; a temperature has none. */
-export const hasBands = (metric: string): boolean => metric === 'co2' || metric === 'eco2';
+/** Bands are about CO₂. A temperature has none, nor does an estimate: it rises with a spilt drink. */
+export const hasBands = (metric: string): boolean => metric === 'co2';
+
+/** Drawn on a scale that begins at outdoor air. */
+export const isGas = (metric: string): boolean => metric === 'co2' || metric === 'eco2';
 
 /**
  * How thick the air looks, 0 (outdoor air) to 1 (well past "air now").

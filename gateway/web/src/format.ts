@@ -8,6 +8,13 @@ const dates = new Map<string, Intl.DateTimeFormat>();
 
 /** A number with fixed decimals. Up to 9999 without a separator: "1480" reads better at arm's length. */
 export function number(value: number, precision = 0): string {
+  const text = fixed(value, precision);
+  return text.startsWith('-') ? `−${text.slice(1)}` : text;
+}
+
+function fixed(value: number, precision: number): string {
+  // The first question to Intl takes milliseconds; for English the answer is this.
+  if (locale.startsWith('en')) return value.toFixed(precision);
   let format = numbers.get(precision);
   if (!format) {
     format = new Intl.NumberFormat(locale, {
@@ -15,8 +22,7 @@ export function number(value: number, precision = 0): string {
     });
     numbers.set(precision, format);
   }
-  const text = format.format(value);
-  return text.startsWith('-') ? `−${text.slice(1)}` : text;
+  return format.format(value);
 }
 
 export function signed(value: number, precision = 0): string {

@@ -1,25 +1,32 @@
 // The one connection that keeps the page current.
 //
-// EventSource reconnects by itself after a broken connection, but it neither notices a silent one
-// nor survives an HTTP error. This module does both: it watches for the `ping` that comes every
-// 15 s, and opens a new stream when the browser has given up.
+// EventSource reconnects by itself after a broken connection, but it takes its time, does not notice
+// a silent one and gives up on an HTTP error. This module does all three: it watches for the `ping`
+// that comes every 15 s, opens a new stream soon after one broke, and says which event it saw last,
+// so that the gateway sends what was missed.
 
 import { devices as fetchDevices, STREAM, type PresenceEvent, type ReadingEvent, type Snapshot } from './api';
-import { withPresence, withReading } from './rooms';
-import { connection, devices, serverTime, takeSnapshot } from './state';
+import { newerReadings, withPresence, withReading } from './rooms';
+import { connection, devices, known, missed, serverTime, takeSnapshot } from './state';
 
 /** Three missed pings. */
 const SILENCE_MS = 45_000;
 /** A restart of the gateway takes less; until then a broken connection is not worth a banner. */
 const PATIENCE_MS = 10_000;
-const RETRY_MS = 2_000;
+/** Pauses before the next attempts; the last one repeats. A little chance keeps viewers apart. */
+const RETRY_MS = [500, 1000, 1500, 2500, 4000];
+/** After a longer absence a fresh start is cheaper than every single event. */
+const RESUME_MS = 120_000;
 
 type Listener = (event: ReadingEvent) => void;
 
 let source: EventSource | null = null;
+/** Of the newest event; empty before the first. */
+let lastId = '';
 let heardAt = Date.now();
 let heardAtServer = 0;
 let brokenAt: number | null = null;
+let attempts = 0;
 let retry: number | undefined;
 const listeners = new Set<Listener>();
 
@@ -46,15 +53,25 @@ export function startLive(): void {
 
 function open(): void {
   close();
-  const stream = new EventSource(STREAM);
+  if (Date.now() - heardAt > RESUME_MS) lastId = '';
+  const stream = new EventSource(lastId ? `${STREAM}?last_event_id=${lastId}` : STREAM);
   source = stream;
   stream.onopen = heard;
   stream.onerror = () => {
     brokenAt ??= Date.now();
-    // CLOSED means the answer was not a stream: signed out, or a proxy's error page.
-    if (stream.readyState === EventSource.CLOSED && retry === undefined) retry = window.setTimeout(recover, RETRY_MS);
+    // CLOSED means the answer was not a stream: signed out, or a proxy's error page. EventSource
+    // does not say which; a plain request does, and knows the way to the sign-in page.
+    const refused = stream.readyState === EventSource.CLOSED;
+    close();
+    const pause = RETRY_MS[Math.min(attempts++, RETRY_MS.length - 1)] as number;
+    retry = window.setTimeout(refused ? recover : open, pause * (1 + Math.random() / 4));
   };
-  on<Snapshot>(stream, 'snapshot', takeSnapshot);
+  on<Snapshot>(stream, 'snapshot', (snapshot, id) => {
+    // One with a new number stands for readings that are not told one by one.
+    const skipped = known.value && (lastId ? id !== '' && id !== lastId : newerReadings(devices.value, snapshot.devices));
+    takeSnapshot(snapshot);
+    if (skipped) missed.value++;
+  });
   on<PresenceEvent>(stream, 'presence', (event) => {
     devices.value = withPresence(devices.value, event);
   });
@@ -74,7 +91,7 @@ function close(): void {
   source = null;
 }
 
-function on<T>(stream: EventSource, name: string, take: (event: T) => void): void {
+function on<T>(stream: EventSource, name: string, take: (event: T, id: string) => void): void {
   stream.addEventListener(name, (message) => {
     heard();
     let event: T;
@@ -83,7 +100,9 @@ function on<T>(stream: EventSource, name: string, take: (event: T) => void): voi
     } catch {
       return; // A proxy cut the line short; the next snapshot repairs what was lost.
     }
-    take(event);
+    take(event, message.lastEventId);
+    // Empty on a stream that resumed and has told nothing new yet.
+    if (message.lastEventId) lastId = message.lastEventId;
   });
 }
 
@@ -91,6 +110,7 @@ function heard(): void {
   heardAt = Date.now();
   heardAtServer = serverTime();
   brokenAt = null;
+  attempts = 0;
   if (connection.value.is !== 'live') connection.value = { is: 'live' };
 }
 

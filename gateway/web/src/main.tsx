@@ -8,6 +8,7 @@ import { startBadge } from './badge';
 import { startLive } from './live';
 import { pageAt, pages } from './pages';
 import { Shell } from './parts/shell';
+import { afterFrame } from './frame';
 import { here, startRouter } from './router';
 import { startClock, takeBoot, takeSnapshot } from './state';
 
@@ -35,8 +36,7 @@ startRouter((path) => {
   return page && (() => void page.load?.().catch(() => undefined));
 });
 startClock();
-startLive();
-// The server's plain page stays until ours is complete: no flash of nothing in between.
+// The server's plain page stays until ours is complete.
 const { load } = pageAt(here.value.path);
 if (load) void load().catch(() => undefined).then(start);
 else start();
@@ -46,4 +46,6 @@ function start(): void {
   container.textContent = '';
   render(<App />, container);
   startBadge();
+  // What the page brought along is on the screen first; then it goes live.
+  afterFrame(startLive);
 }

@@ -27,7 +27,7 @@ const USUAL: Record<string, { unit: string; precision: number }> = {
 export const label = (metric: string): string =>
   catalogue.value.get(metric)?.label ?? strings.metric[metric] ?? metric;
 
-export const unit = (metric: string): string => catalogue.value.get(metric)?.unit ?? USUAL[metric]?.unit ?? '';
+export const unit = (metric: string): string => USUAL[metric]?.unit ?? catalogue.value.get(metric)?.unit ?? '';
 
 export const precision = (metric: string): number =>
   USUAL[metric]?.precision ?? catalogue.value.get(metric)?.precision ?? 0;

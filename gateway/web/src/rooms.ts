@@ -127,6 +127,12 @@ export function withReading(devices: readonly Device[], event: ReadingEvent): De
   return devices.map((device, index) => (index === at ? next : device));
 }
 
+/** Does the second list know of later readings than the first? */
+export function newerReadings(before: readonly Device[], after: readonly Device[]): boolean {
+  const last = new Map(before.map((device) => [device.id, device.last?.time_ms ?? 0]));
+  return after.some((device) => (device.last?.time_ms ?? 0) > (last.get(device.id) ?? 0));
+}
+
 export const withPresence = (devices: readonly Device[], event: PresenceEvent): Device[] =>
   devices.map((device) =>
     device.id === event.device ? { ...device, presence: event.presence } : device,

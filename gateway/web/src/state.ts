@@ -30,11 +30,11 @@ export const zone = computed(() => knownZone(site.value.time_zone));
 let clockOffset = 0;
 export const serverTime = (): number => Date.now() + clockOffset;
 
-/** Counts the times this page turned out to have been asleep or kept in a cache. */
-export const overslept = signal(0);
+/** Counts the times this page turned out to have missed readings: asleep, in a cache, or cut off. */
+export const missed = signal(0);
 
 export function takeSnapshot(snapshot: Snapshot): void {
-  if (known.value && Math.abs(snapshot.server_time_ms - serverTime()) > 30_000) overslept.value++;
+  if (known.value && Math.abs(snapshot.server_time_ms - serverTime()) > 30_000) missed.value++;
   clockOffset = snapshot.server_time_ms - Date.now();
   now.value = serverTime();
   site.value = snapshot.site;

@@ -113,7 +113,7 @@ describe('the sentence', () => {
     expect(sentence(series, factsOf(series, bands, 10), bands)).toBe('Below 1000 ppm on average, 1250 ppm at most in this range.');
   });
   test('admits that half the range is unknown', () => {
-    expect(say([900, 800, 800, 800], 40 * MIN)).toBe('Never above 1000 ppm in this range. Only 50 % of the range has data.');
+    expect(say([900, 800, 800, 800], 40 * MIN)).toBe('Never above 1000 ppm in this range. Only 50 % of that time has data.');
   });
   test('no data', () => expect(say([], 40 * MIN)).toBe('No data in this range.'));
   test('raw readings hold until the next one', () => {

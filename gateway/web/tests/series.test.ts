@@ -33,6 +33,12 @@ describe('columns', () => {
   });
 });
 
+test('a gap that begins inside a bucket leaves its mean on the line', () => {
+  const points = [0, 2, 4, 60, 62].map((m): Point => [m * MIN, 590, 600, 610, 2]);
+  const readings: Readings = { device: 'd', metric: 'co2', unit: 'ppm', step_s: 120, gaps: [[4 * MIN, 61 * MIN]], points };
+  expect(columns(seriesOf(readings, 0, 64 * MIN, 60)).mean).toEqual([600, 600, 600, null, 600, 600]);
+});
+
 test('a pause shorter than a bucket does not break the line', () => {
   const day = (start: number): Point => [start * 1440 * MIN, 500, 600, 700, 100];
   const readings: Readings = { device: 'd', metric: 'co2', unit: 'ppm', step_s: 86_400, gaps: [[1430 * MIN, 1500 * MIN]], points: [day(0), day(1)] };

@@ -168,6 +168,49 @@ test('the table twin says the same as the chart, the CSV has every reading', asy
   tab.clean();
 });
 
+test('the keys are listed on demand', async () => {
+  const tab = await page(browser, full);
+  await tab.goto('/r/Lab');
+  await painted(tab);
+  await tab.locator('[data-testid="chart"]').focus();
+  await tab.keyboard.press('?');
+  const help = tab.locator('dialog[open]');
+  assert.match(await help.innerText(), /Home · End/);
+  await tab.screenshot({ path: join(shots, 'keys-light-1280.png') });
+  await tab.keyboard.press('Escape');
+  await tab.waitForSelector('dialog:not([open])', { state: 'attached' });
+  // Closing gives the keys back to the chart.
+  await tab.keyboard.press('End');
+  await tab.waitForFunction(() => /ppm/.test(document.querySelector('[data-testid="chart-announce"]').textContent));
+  tab.clean();
+});
+
+test('two fingers zoom the chart, a double tap goes back', async () => {
+  const tab = await page(browser, full, { width: 360, hasTouch: true, isMobile: true });
+  await tab.goto('/r/Lab');
+  await painted(tab);
+  const box = await tab.locator('.chart .u-over').boundingBox();
+  const wire = await tab.context().newCDPSession(tab);
+  const y = box.y + box.height / 2;
+  const touch = (type, ...shares) => wire.send('Input.dispatchTouchEvent', {
+    type, touchPoints: shares.map((share, id) => ({ x: box.x + share * box.width, y, id })),
+  });
+  await touch('touchStart', 0.4, 0.6);
+  for (const spread of [0.05, 0.1, 0.2]) await touch('touchMove', 0.4 - spread, 0.6 + spread);
+  await touch('touchEnd');
+  await tab.waitForURL(/from=\d+&to=\d+/);
+  const query = new URL(tab.url()).searchParams;
+  const hours = (query.get('to') - query.get('from')) / 3_600_000;
+  assert.ok(hours > 6 && hours < 10, `${hours} h of 24, for fingers three times as far apart`);
+  await tab.waitForSelector('.go-live');
+  for (let tap = 0; tap < 2; tap++) {
+    await touch('touchStart', 0.5);
+    await touch('touchEnd');
+  }
+  await tab.waitForURL((url) => !url.searchParams.has('from'));
+  tab.clean();
+});
+
 test('an hour of silence is a gap that is named', async () => {
   const tab = await page(browser, full);
   await tab.goto('/r/Lab?r=6h');

@@ -54,18 +54,19 @@ test('when the chart is painted', async (t) => {
   const browser = await open(t);
   const painted = [];
   const first = [];
-  for (let i = 0; i < 9; i++) {
+  for (let i = 0; i < 15; i++) {
     const tab = await page(browser, gateway);
     await tab.goto('/r/Lab');
     const at = await tab.waitForFunction(() => performance.getEntriesByName('casement-chart-painted')[0]?.startTime);
     painted.push(await at.jsonValue());
-    first.push(await tab.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? NaN));
+    const seen = await tab.waitForFunction(() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime);
+    first.push(await seen.jsonValue());
     tab.clean();
     await tab.context().close();
   }
-  const line = (times) => `median ${quantile(times, 0.5).toFixed(0)} ms, worst ${Math.max(...times).toFixed(0)} ms`;
+  const line = (times) => `median ${quantile(times, 0.5).toFixed(0)} ms, p95 ${quantile(times, 0.95).toFixed(0)} ms`;
   await figures('chart', 'room page, 24 h at one reading a minute, from navigation, cold cache', [
-    ['first contentful paint', line(first)],
+    ['first contentful paint, as the browser reports it', line(first)],
     ['chart painted', `${line(painted)} (goal 150)`],
   ]);
 });

@@ -26,6 +26,8 @@ export interface ChartProps {
 export function ChartView(props: ChartProps) {
   const place = useRef<HTMLDivElement>(null);
   const chart = useRef<Chart | null>(null);
+  // What the chart was made with, so that nothing is drawn twice at the start.
+  const drawn = useRef({ picture: props.picture, colours: colours.value });
   const latest = useRef(props);
   latest.current = props;
   const [painted, setPainted] = useState(false);
@@ -59,9 +61,17 @@ export function ChartView(props: ChartProps) {
   const { picture } = props;
   const { samples, from, to } = picture.series;
   const at = time === null || time < from || time > to ? null : nearest(samples, time);
-  useLayoutEffect(() => chart.current?.show(picture), [picture]);
+  useLayoutEffect(() => {
+    if (drawn.current.picture === picture) return;
+    drawn.current.picture = picture;
+    chart.current?.show(picture);
+  }, [picture]);
   useLayoutEffect(() => chart.current?.point(at), [at, picture, painted]);
-  useEffect(() => chart.current?.recolour(), [colours.value]);
+  useEffect(() => {
+    if (drawn.current.colours === colours.value) return;
+    drawn.current.colours = colours.value;
+    chart.current?.recolour();
+  }, [colours.value]);
 
   function onKeyDown(event: KeyboardEvent): void {
     // Letters with Ctrl or Alt belong to the browser (G: never bind with modifiers).

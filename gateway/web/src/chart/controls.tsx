@@ -2,7 +2,7 @@
 
 import { useState } from 'preact/hooks';
 import { navigate } from '../router';
-import { serverTime, zone } from '../state';
+import { connection, serverTime, zone } from '../state';
 import { strings } from '../strings';
 import { fromField, toField } from '../zone';
 import { bounds, isLive, MIN_SPAN, PRESETS, rangeQuery, shifted, type Range } from './ranges';
@@ -26,13 +26,15 @@ export function Controls({ range, path, params }: Props) {
             {preset.label}
           </a>
         ))}
-        <button type="button" aria-expanded={custom} onClick={() => setCustom(!custom)}>{strings.room.custom}</button>
       </nav>
       <div class="steps">
         <button type="button" class="quiet" onClick={() => step(-1)} aria-label={strings.room.earlier} title={strings.room.earlier}>‹</button>
         <button type="button" class="quiet" onClick={() => step(1)} disabled={live} aria-label={strings.room.later} title={strings.room.later}>›</button>
+        <button type="button" class="quiet custom-button" aria-expanded={custom} onClick={() => setCustom(!custom)}>{strings.room.custom}</button>
         {live ? (
-          <span class="live-edge"><span class="dot" aria-hidden="true" /> {strings.room.liveEdge}</span>
+          <span class="live-edge" data-connection={connection.value.is}>
+            <span class="dot" aria-hidden="true" /> {connection.value.is === 'lost' ? strings.live.offline : strings.room.liveEdge}
+          </span>
         ) : (
           <a class="go-live" href={href(liveAgain(range))} title={strings.room.paused}>{strings.room.goLive} <span aria-hidden="true">●</span></a>
         )}

@@ -46,11 +46,14 @@ export function drawBack(u: uPlot, picture: Picture, colours: Palette): void {
     ctx.fillRect(box.left, now, box.width, soon - now);
     ctx.fillStyle = colours.nowTint;
     ctx.fillRect(box.left, box.top, box.width, now - box.top);
-    if (picture.bands.soon_from < picture.y[1]) dashed(ctx, box, soon, colours.soon, [6, 4]);
-    if (picture.bands.now_from < picture.y[1]) dashed(ctx, box, now, colours.now, [6, 4]);
+  }
+  for (const gap of picture.series.gaps) hatch(ctx, x(gap.from), x(gap.to), box, colours);
+  // Over the hatching: a level holds whether or not somebody measured.
+  if (picture.bands) {
+    if (picture.bands.soon_from < picture.y[1]) dashed(ctx, box, y(picture.bands.soon_from), colours.soon, [6, 4]);
+    if (picture.bands.now_from < picture.y[1]) dashed(ctx, box, y(picture.bands.now_from), colours.now, [6, 4]);
   }
   if (picture.outdoor !== null) dashed(ctx, box, y(picture.outdoor), colours.text, [1, 4]);
-  for (const gap of picture.series.gaps) hatch(ctx, x(gap.from), x(gap.to), box, colours);
   ctx.restore();
 }
 
@@ -73,6 +76,8 @@ export function drawFront(u: uPlot, picture: Picture, colours: Palette): void {
   ctx.textBaseline = 'bottom';
   const right = box.left + box.width - 6 * px;
   const inside = (value: number) => value > picture.y[0] && value < picture.y[1];
+  // The levels have their names at the right edge; other labels stay clear of them.
+  const free = box.left + box.width - (picture.bands && inside(picture.bands.soon_from) ? 100 * px : 0);
   if (picture.bands) {
     const { soon_from, now_from } = picture.bands;
     if (inside(now_from)) label(`■ ${strings.chart.nowFrom(now_from)}`, right, u.valToPos(now_from, 'y', true) - 3 * px, 'right');
@@ -90,7 +95,8 @@ export function drawFront(u: uPlot, picture: Picture, colours: Palette): void {
     // A label wider than its gap would claim time that has data; a narrow gap gets it upright, and
     // one too narrow for that still has it in the tooltip and the table.
     if (widest + 8 * px <= width) {
-      lines.forEach((line, row) => label(line, left + width / 2, box.top + (22 + row * 15) * px, 'center'));
+      const middle = Math.max(left + widest / 2 + 4 * px, (left + Math.min(left + width, free)) / 2);
+      lines.forEach((line, row) => label(line, middle, box.top + (22 + row * 15) * px, 'center'));
     } else if (width >= 15 * px && ctx.measureText(whole).width + 12 * px < box.height) {
       ctx.save();
       ctx.translate(left + width / 2 + 7 * px, box.top + 8 * px);
@@ -108,9 +114,9 @@ export function gapText(gap: { from: number; to: number }, picture: Picture): st
   // Within two days the axis says which day it is.
   const time = (ms: number) => (to - from <= 172_800_000 ? clock(ms, picture.zone) : moment(ms, picture.zone, to));
   const open = to - from < 1000 ? 0 : 1000;
-  if (gap.from <= from + open && gap.to >= to - open) return [strings.room.noData];
-  if (gap.to >= to - open) return [strings.chart.gapSince(time(gap.from))];
+  if (picture.series.samples.length === 0) return [strings.room.noData];
   if (gap.from <= from + open) return [strings.chart.gapUntil(time(gap.to))];
+  if (gap.to >= to - open) return [strings.chart.gapSince(time(gap.from))];
   const [start, end] = to - from <= 172_800_000 ? [time(gap.from), time(gap.to)] : between(gap.from, gap.to, picture.zone, to);
   return [strings.chart.gapWord, `${start}–${end}`];
 }

@@ -25,7 +25,7 @@ export interface Tick {
 /** Times along the x axis. Midnights say the day, the rest the time. */
 export function tickLabels({ series: { from, to }, zone }: Picture, width: number): Tick[] {
   if (to - from < 120_000) return [{ at: (from + to) / 2, text: clockSeconds((from + to) / 2, zone) }];
-  const step = tickStep(from, to, Math.max(3, Math.floor((width - 60) / 78)));
+  const step = tickStep(from, to, Math.max(3, Math.floor((width - 60) / 58)));
   return ticks(from, to, step, zone).map((at) => {
     // Half a label would be cut off at the edge; the grid line stays.
     if (((to - at) / (to - from)) * (width - 64) < 8) return { at, text: '' };

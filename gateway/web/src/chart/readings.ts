@@ -3,7 +3,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { readings as fetchReadings, type Readings } from '../api';
 import { onReading } from '../live';
-import { bootReadings, connection, overslept, serverTime } from '../state';
+import { bootReadings, connection, missed, serverTime } from '../state';
 import { bounds, DEFAULT_PRESET, isLive, type Range } from './ranges';
 import { appended } from './series';
 
@@ -45,7 +45,7 @@ export function useReadings(device: string, metric: string, range: Range, maxPoi
       },
     );
     return () => stop.abort();
-  }, [device, metric, rangeKey, turn, overslept.value]);
+  }, [device, metric, rangeKey, turn, missed.value]);
 
   useEffect(() => {
     if (!isLive(range)) return undefined;
@@ -56,13 +56,13 @@ export function useReadings(device: string, metric: string, range: Range, maxPoi
     });
   }, [device, metric, rangeKey]);
 
-  // What was sent while the connection was away is on the gateway, not in the stream.
-  const lost = connection.value.is === 'lost';
-  const wasLost = useRef(lost);
+  // Asked in vain while the gateway was away: it is back.
+  const live = connection.value.is === 'live';
+  const wasLive = useRef(live);
   useEffect(() => {
-    if (wasLost.current && !lost) setTurn((n) => n + 1);
-    wasLost.current = lost;
-  }, [lost]);
+    if (!wasLive.current && live && failed) setTurn((n) => n + 1);
+    wasLive.current = live;
+  }, [live, failed]);
 
   const mine = readings && readings.device === device && readings.metric === metric ? readings : null;
   return { readings: mine, loading, failed, retry: () => setTurn((n) => n + 1) };

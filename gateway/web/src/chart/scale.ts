@@ -1,5 +1,7 @@
 // How high the y axis goes. Pure.
 
+import { isGas } from '../band';
+
 /** The floor of CO₂ charts: outdoor air, so that a full room looks full. */
 const FLOOR_PPM = 400;
 const MIN_SPAN_PPM = 400;
@@ -9,7 +11,7 @@ export const OUTDOOR_PPM = 425;
 const MIN_SPAN: Record<string, number> = { temperature: 4, humidity: 10, pressure: 10 };
 
 export function yBounds(metric: string, min: number | null, max: number | null): [number, number] {
-  if (metric === 'co2' || metric === 'eco2') {
+  if (isGas(metric)) {
     // Values under outdoor air are a calibration problem; they must stay visible.
     const low = min !== null && min < FLOOR_PPM ? Math.floor(min / 50) * 50 : FLOOR_PPM;
     const high = Math.max(low + MIN_SPAN_PPM, max ?? 0);

@@ -96,17 +96,17 @@ export function columns(series: Series): { x: number[]; mean: (number | null)[];
     max.push(sample && sample.max);
   };
   // A pause shorter than a bucket lies inside means on both sides of it; the line may pass.
-  const gaps = series.gaps.filter((gap) => gap.to - gap.from > series.readings.step_s * 1000);
+  const step = Math.max(1, series.readings.step_s * 1000);
+  const gaps = series.gaps.filter((gap) => gap.to - gap.from >= step);
   let gap = 0;
   let before = -Infinity;
   for (const sample of series.samples) {
     while (gap < gaps.length && (gaps[gap] as Gap).to <= before) gap++;
     const between = gaps[gap];
-    if (x.length > 0 && between && between.from < sample.at && between.to > before) {
-      push((before + sample.at) / 2, null);
-    }
+    // A gap may begin or end inside a bucket, whose mean still stands on its side of it.
+    if (x.length > 0 && between && between.from < sample.start) push((x[x.length - 1]! + sample.at) / 2, null);
     push(sample.at, sample);
-    before = sample.at;
+    before = sample.start + step - 1;
   }
   return { x, mean, min, max };
 }

@@ -1,11 +1,11 @@
 // A small chart of one more quantity in the room; choosing it makes it the large one.
 
 import type { Device } from '../api';
-import { clock, number, shortDay } from '../format';
+import { moment, number, shortDay } from '../format';
 import { label, precision, unit } from '../quantities';
 import { now, zone } from '../state';
 import { strings } from '../strings';
-import { bounds, type Range } from './ranges';
+import { bounds, isLive, type Range } from './ranges';
 import { useReadings } from './readings';
 import { yBounds } from './scale';
 import { columns, seriesOf } from './series';
@@ -28,13 +28,14 @@ export function SmallChart({ device, metric, range, href }: { device: Device; me
       <span class="visually-hidden">{strings.room.showLarge}</span>
       {readings && <Line series={seriesOf(readings, from, to, device.period_s)} />}
       <span class="small-span" aria-hidden="true">
-        <span>{edge(from, to - from)}</span><span>{edge(to, to - from)}</span>
+        <span>{edge(from, from, to)}</span><span>{isLive(range) ? strings.room.nowEdge : edge(to, from, to)}</span>
       </span>
     </a>
   );
 }
 
-const edge = (ms: number, span: number): string => (span > 2 * 86_400_000 ? shortDay : clock)(ms, zone.value);
+const edge = (ms: number, from: number, to: number): string =>
+  to - from > 2 * 86_400_000 ? shortDay(ms, zone.value) : moment(ms, zone.value, to);
 
 function Line({ series }: { series: ReturnType<typeof seriesOf> }) {
   const { x, mean } = columns(series);

@@ -50,8 +50,10 @@ export function factsOf(series: Series, bands: Bands, periodS: number | null): F
   };
 }
 
-/** "Above 1000 ppm for 1 h 25 min in this range." Bare of the current word, which the page puts in front. */
-export function sentence(series: Series, facts: Facts | null, bands: Bands, precision = 0): string {
+/** "Above 1000 ppm for 1 h 25 min in the last 24 h." Bare of the current word, which the page puts in front. */
+export function sentence(
+  series: Series, facts: Facts | null, bands: Bands, precision = 0, when = strings.sentence.inRange,
+): string {
   if (!facts) return strings.sentence.noData;
   const parts: string[] = [];
   if (hasBands(series.readings.metric)) {
@@ -61,14 +63,14 @@ export function sentence(series: Series, facts: Facts | null, bands: Bands, prec
     // Less than a minute is a breath on the sensor, not bad air. A mean can hide a peak, so "never"
     // is only said of the maximum.
     parts.push(
-      facts.aboveMs >= 60_000 ? strings.sentence.above(level, (coarse ? strings.sentence.about : '') + duration(facts.aboveMs))
-        : facts.max < bands.soon_from ? strings.sentence.neverAbove(level)
-          : series.readings.step_s > 0 ? strings.sentence.meanBelow(level, max) : strings.sentence.briefly(level),
+      facts.aboveMs >= 60_000 ? strings.sentence.above(level, (coarse ? strings.sentence.about : '') + duration(facts.aboveMs), when)
+        : facts.max < bands.soon_from ? strings.sentence.neverAbove(level, when)
+          : series.readings.step_s > 0 ? strings.sentence.meanBelow(level, max, when) : strings.sentence.briefly(level, when),
     );
   } else {
-    parts.push(strings.sentence.between(number(facts.min, precision), `${number(facts.max, precision)} ${series.readings.unit}`.trim()));
+    parts.push(strings.sentence.between(number(facts.min, precision), `${number(facts.max, precision)} ${series.readings.unit}`.trim(), when));
   }
-  if (facts.coverage < 0.75) parts.push(strings.sentence.coverage(Math.round(facts.coverage * 100)));
+  if (facts.coverage < 0.75) parts.push(strings.sentence.coverage(facts.coverage < 0.01 ? strings.sentence.under(1) : String(Math.floor(facts.coverage * 100))));
   return parts.join(' ');
 }
 

@@ -1,7 +1,6 @@
 // The only file that knows uPlot. Loaded when a room page needs it; the home page never pays for it.
 
 import uPlot from 'uplot';
-import 'uplot/dist/uPlot.min.css';
 import { nearest } from './cursor';
 import { drawBack, drawFront, lineColour, palette, type Palette } from './paint';
 import { touch } from './touch';

@@ -7,7 +7,7 @@ import { haze, hasBands, type Standing } from '../band';
 import { ChartView } from '../chart/chart';
 import { Controls, liveAgain } from '../chart/controls';
 import type { Picture } from '../chart/picture';
-import { bounds, isLive, parseRange, PRESETS, rangeQuery, type Range } from '../chart/ranges';
+import { bounds, isLive, MIN_SPAN, parseRange, PRESETS, rangeQuery, type Range } from '../chart/ranges';
 import { useReadings } from '../chart/readings';
 import { OUTDOOR_PPM, yBounds } from '../chart/scale';
 import { seriesOf } from '../chart/series';
@@ -19,9 +19,9 @@ import { Keys } from '../parts/keys';
 import { askForQuantities, label, method, precision } from '../quantities';
 import { quantities, roomPath, type Room as RoomOf } from '../rooms';
 import { here, navigate } from '../router';
-import { connection, now, site, zone } from '../state';
+import { afterFrame } from '../frame';
+import { connection, now, serverTime, site, zone } from '../state';
 import { strings } from '../strings';
-import '../styles/room.css';
 
 export function RoomView({ room: { name, lead, standing, devices }, room: whole }: { room: RoomOf }) {
   const params = new URLSearchParams(here.value.query);
@@ -30,7 +30,7 @@ export function RoomView({ room: { name, lead, standing, devices }, room: whole 
   const device = all.find((item) => item.metric === metric)?.device ?? lead;
   const others = all.filter((item) => item.metric !== metric);
   const range = parseRange(params);
-  // The small charts wait for the large one: it is what people came for.
+  // All that stands below the large chart waits until it is on the screen: it is what people came for.
   const [painted, setPainted] = useState(false);
   useEffect(() => {
     if (painted) askForQuantities();
@@ -66,7 +66,7 @@ export function RoomView({ room: { name, lead, standing, devices }, room: whole 
         <Main
           key={`${device.id} ${metric}`}
           name={name} device={device} metric={metric} standing={standing} range={range} params={params}
-          onPainted={() => setPainted(true)}
+          onPainted={() => afterFrame(() => setPainted(true))}
         />
       )}
       {painted && others.length > 0 && (
@@ -79,7 +79,7 @@ export function RoomView({ room: { name, lead, standing, devices }, room: whole 
           </div>
         </section>
       )}
-      <Notes device={device} devices={devices} metric={metric} />
+      {(painted || all.length === 0) && <Notes device={device} devices={devices} metric={metric} />}
     </main>
   );
 }
@@ -136,13 +136,14 @@ function Main({ name, device, metric, standing, range, params, onPainted }: Main
     return true;
   }
 
+  const when = isLive(range) ? strings.sentence.inLast(range.preset.label) : strings.sentence.inRange;
   const csv = csvUrl({ device: device.id, metric, ...bounds(range, to) });
   viewerZone ??= Intl.DateTimeFormat().resolvedOptions().timeZone;
   return (
     <section class="main-chart" aria-labelledby="main-chart">
       <h2 id="main-chart" class="visually-hidden">{strings.chart.name(label(metric), name)}</h2>
       <p class="sentence">
-        {view && <>{hasBands(metric) ? `${strings.word[standing]}. ` : `${label(metric)}. `}{sentence(view.picture.series, view.facts, site.value.bands, digits)}</>}
+        {view && <>{hasBands(metric) ? `${strings.word[standing]}. ` : `${label(metric)}. `}{sentence(view.picture.series, view.facts, site.value.bands, digits, when)}</>}
       </p>
       <Controls range={range} path={roomPath(name)} params={params} />
       {view ? (
@@ -150,7 +151,7 @@ function Main({ name, device, metric, standing, range, params, onPainted }: Main
           name={strings.chart.name(label(metric), name)}
           description={description(view.picture.series, view.facts, site.value.bands, digits, zone.value)}
           picture={view.picture} periodS={device.period_s} loading={loading}
-          onZoom={(start, end) => go({ from: start, to: Math.max(end, start + 10_000) })}
+          onZoom={(start, end) => go(zoomed(start, end))}
           onReset={() => go(liveAgain(range))}
           onKey={onKey} onPainted={onPainted}
         />
@@ -160,13 +161,21 @@ function Main({ name, device, metric, standing, range, params, onPainted }: Main
       {failed && <p class="failed" role="alert">{strings.failed} <button type="button" class="quiet" onClick={retry}>{strings.retry}</button></p>}
       <div class="chart-foot">
         <a data-testid="csv" class="csv" href={csv} download title={strings.room.csvTitle}>{strings.room.csv}</a>
-        <button type="button" class="quiet" onClick={() => help.current?.showModal()}>{strings.room.keys}</button>
+        <button type="button" class="quiet keys-button" onClick={() => help.current?.showModal()}>{strings.room.keys}</button>
         {zone.value !== viewerZone && <span class="zone">{strings.zone(zone.value)}</span>}
       </div>
       {view && <TableTwin picture={view.picture} toggled={toggled} />}
       <Keys dialog={help} />
     </section>
   );
+}
+
+const CLOCK_SLACK_MS = 2000;
+
+/** Never shorter than a chart can show, and no later than now: two fingers can pull past both. */
+function zoomed(from: number, to: number): Range {
+  const end = Math.min(to, serverTime());
+  return { from: Math.min(from, end - MIN_SPAN), to: end };
 }
 
 /**
@@ -177,7 +186,9 @@ function useEdges(range: Range, readings: Readings | null): { from: number; to: 
   if (!isLive(range)) return range;
   const step = Math.max(1000, range.preset.ms / 1000);
   const newest = readings?.points[readings.points.length - 1]?.[0] ?? 0;
-  const to = Math.max(Math.floor(now.value / step) * step, Math.min(newest, now.value));
+  // Our idea of the gateway's time lags by what its answer took; a device's may be far ahead.
+  const fresh = newest <= serverTime() + CLOCK_SLACK_MS ? newest : 0;
+  const to = Math.max(Math.floor(now.value / step) * step, fresh);
   return bounds(range, to);
 }
 

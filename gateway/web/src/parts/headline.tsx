@@ -1,7 +1,7 @@
 // The number of a room and what always goes with it: unit, method, shape, word, trend, age.
 
 import type { Device } from '../api';
-import { SHAPE, type Standing } from '../band';
+import { isGas, SHAPE, type Standing } from '../band';
 import { age, clock, moment, number, signed } from '../format';
 import { label, precision } from '../quantities';
 import { extra, type Room } from '../rooms';
@@ -41,10 +41,8 @@ export function Verdict({ device, standing }: { device: Device; standing: Standi
 }
 
 function word(device: Device, standing: Standing): string {
-  // A thermometer alone is not a fault.
-  if (standing === 'none' && device.headline && device.headline.metric !== 'co2' && device.headline.metric !== 'eco2') {
-    return strings.noGas;
-  }
+  // With a number beside it, "no data" would be wrong; and a thermometer alone is not a fault.
+  if (standing === 'none' && device.headline) return isGas(device.headline.metric) ? strings.noVerdict : strings.noGas;
   return strings.word[standing];
 }
 
@@ -69,7 +67,7 @@ function Trend({ device }: { device: Device }) {
   if (trend === null) return null;
   const digits = precision(metric);
   // Less than this in five minutes is the sensor's own noise.
-  const still = metric === 'co2' || metric === 'eco2' ? 5 : 10 ** -digits * 2;
+  const still = isGas(metric) ? 5 : 10 ** -digits * 2;
   const arrow = Math.abs(trend) < still ? '→' : trend > 0 ? (trend > still * 12 ? '↑' : '↗') : trend < -still * 12 ? '↓' : '↘';
   const text = Math.abs(trend) < still ? strings.steady : strings.trend(signed(trend, digits));
   return <span class="trend"><span class="arrow" aria-hidden="true">{arrow}</span> {text}</span>;

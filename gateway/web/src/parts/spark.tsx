@@ -1,7 +1,7 @@
 // Three hours as a line, with the thresholds it may cross. SVG: thirty of them cost nothing.
 
 import type { Bands, Spark as SparkData } from '../api';
-import { hasBands } from '../band';
+import { hasBands, isGas } from '../band';
 import { number } from '../format';
 import { precision, unit } from '../quantities';
 import { strings } from '../strings';
@@ -14,7 +14,7 @@ export function Spark({ spark, bands }: { spark: SparkData; bands: Bands }) {
   if (known.length === 0) return <svg class="spark" viewBox={`0 0 ${W} ${H}`} role="img" aria-label={strings.sparkEmpty} />;
   const low = Math.min(...known);
   const high = Math.max(...known);
-  const gas = hasBands(spark.metric);
+  const gas = isGas(spark.metric);
   const floor = gas ? Math.min(400, low) : low - Math.max(0.5, (high - low) * 0.2);
   const top = gas ? Math.max(bands.soon_from * 1.12, high * 1.04) : high + Math.max(0.5, (high - low) * 0.2);
   const x = (index: number) => (index / Math.max(1, spark.values.length - 1)) * W;
@@ -23,7 +23,7 @@ export function Spark({ spark, bands }: { spark: SparkData; bands: Bands }) {
   const text = (value: number) => `${number(value, digits)} ${unit(spark.metric)}`;
   return (
     <svg class="spark" viewBox={`0 0 ${W} ${H}`} preserveAspectRatio="none" role="img" aria-label={strings.sparkLabel(text(low), text(high))}>
-      {gas && [bands.soon_from, bands.now_from].filter((level) => level < top).map((level) => (
+      {hasBands(spark.metric) && [bands.soon_from, bands.now_from].filter((level) => level < top).map((level) => (
         <line key={level} class="threshold" x1={0} x2={W} y1={y(level)} y2={y(level)} />
       ))}
       {runs(spark.values).map((run) => {
