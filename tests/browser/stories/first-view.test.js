@@ -49,25 +49,44 @@ test('the first view of Rooms weighs at most 60 kB', async (t) => {
   assert.ok(total <= BUDGET_BYTES, `${total} bytes`);
 });
 
+const RUNS = 15;
+
+/** When the chart of a room was painted, in milliseconds from the navigation. */
+async function paintedAt(tab, path) {
+  await tab.goto(path);
+  const at = await tab.waitForFunction(() => performance.getEntriesByName('casement-chart-painted')[0]?.startTime);
+  return at.jsonValue();
+}
+
 test('when the chart is painted', async (t) => {
   const { gateway } = await school(t);
   const browser = await open(t);
-  const painted = [];
-  const first = [];
-  for (let i = 0; i < 15; i++) {
+  // A browser that somebody is using: the process is there, the files are not.
+  const tabInUse = await page(browser, gateway);
+  const session = await tabInUse.context().newCDPSession(tabInUse);
+  await session.send('Network.enable');
+  await session.send('Network.setCacheDisabled', { cacheDisabled: true });
+  await paintedAt(tabInUse, '/r/Lab');
+  const warm = [];
+  for (let i = 0; i < RUNS; i++) {
+    // The next navigation must not compete with what the last page does after its first paint.
+    await tabInUse.waitForLoadState('networkidle');
+    warm.push(await paintedAt(tabInUse, '/r/Lab'));
+  }
+  tabInUse.clean();
+  await tabInUse.context().close();
+  // The very first page of a browser: its process starts within the measurement.
+  const cold = [];
+  for (let i = 0; i < RUNS; i++) {
     const tab = await page(browser, gateway);
-    await tab.goto('/r/Lab');
-    const at = await tab.waitForFunction(() => performance.getEntriesByName('casement-chart-painted')[0]?.startTime);
-    painted.push(await at.jsonValue());
-    const seen = await tab.waitForFunction(() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime);
-    first.push(await seen.jsonValue());
+    cold.push(await paintedAt(tab, '/r/Lab'));
     tab.clean();
     await tab.context().close();
   }
   const line = (times) => `median ${quantile(times, 0.5).toFixed(0)} ms, p95 ${quantile(times, 0.95).toFixed(0)} ms`;
-  await figures('chart', 'room page, 24 h at one reading a minute, from navigation, cold cache', [
-    ['first contentful paint, as the browser reports it', line(first)],
-    ['chart painted', `${line(painted)} (goal 150)`],
+  await figures('chart', 'chart of a room painted, 24 h at one reading a minute, from navigation, no file cached (goal 150 ms)', [
+    ['in a tab that is open', line(warm)],
+    ['in a new browser process', line(cold)],
   ]);
 });
 
