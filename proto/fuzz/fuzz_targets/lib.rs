@@ -29,7 +29,10 @@ pub fn check(bytes: &[u8], decode: Decode, encode: Encode) {
         for (at, (quantity, value)) in reading.values.iter().enumerate() {
             assert!(quantity.holds(*value), "{quantity:?} cannot be {value}");
             assert!(Quantity::parse(quantity.name()).is_some());
-            assert!(reading.values.iter().skip(at + 1).all(|(other, _)| other != quantity), "{quantity:?} twice");
+            assert!(
+                reading.values.iter().skip(at + 1).all(|(other, _)| other != quantity),
+                "{quantity:?} twice"
+            );
         }
     }
     let Ok(header) = outcome else { return };
