@@ -277,6 +277,11 @@ async fn devices_and_tokens_are_kept(store: &dyn Store) {
     assert_eq!(store.token(&other).await.unwrap(), None, "eight bytes in common are not enough");
     let session = Token { hash: [9; 32], scope: Scope::Session(token.id), ..token.clone() };
     store.add_token(&session).await.unwrap();
+    let brief = Token { hash: [8; 32], expires_ms: Some(T0 + 1), ..session.clone() };
+    store.add_token(&brief).await.unwrap();
+    let later = Token { hash: [6; 32], created_ms: T0 + 1, ..session };
+    store.add_token(&later).await.unwrap();
+    assert_eq!(store.token(&[8; 32]).await.unwrap(), None, "a session that is over is cleared away");
     assert_eq!(store.tokens().await.unwrap(), [token.clone()], "sessions are nobody's business");
     assert!(store.revoke_token(token.id, T0 + 1).await.unwrap());
     assert!(!store.revoke_token(token.id, T0 + 2).await.unwrap());

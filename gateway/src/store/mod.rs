@@ -106,7 +106,7 @@ pub trait Store: Send + Sync + 'static {
     async fn add_device(&self, device: &Device) -> Result<(), StoreError>;
     /// Every device, in order of its id.
     async fn devices(&self) -> Result<Vec<Device>, StoreError>;
-    /// Keeps a token (its `id` is ignored) and gives its number.
+    /// Keeps a token (its `id` is ignored) and gives its number. Keeping a session clears away those that are over.
     async fn add_token(&self, token: &Token) -> Result<i64, StoreError>;
     /// The token with this hash, whatever its condition.
     async fn token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError>;

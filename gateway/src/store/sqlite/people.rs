@@ -59,6 +59,14 @@ pub(super) async fn add_token(writer: &SqlitePool, token: &Token) -> Result<i64,
         Scope::Admin => ("admin", None, None),
         Scope::Session(parent) => ("session", None, Some(*parent)),
     };
+    // Whoever signs in clears away the sessions that are over, so that they do not pile up for years.
+    if parent.is_some() {
+        sqlx::query("DELETE FROM token WHERE scope = 'session' AND expires_ms <= ?")
+            .bind(token.created_ms)
+            .execute(writer)
+            .await
+            .map_err(engine)?;
+    }
     let (lookup, _) = token.hash.split_at(8);
     let added: Option<i64> = sqlx::query_scalar(
         "INSERT INTO token (lookup, hash, hint, scope, device, parent, name, created_ms, expires_ms, revoked_ms)
