@@ -27,7 +27,7 @@ pub fn router(desk: Desk) -> Router {
         .merge(devices::router())
         .merge(readings::router_out())
         .merge(docs::router())
-        .layer(CompressionLayer::new().gzip(true).br(true));
+        .layer(CompressionLayer::new().gzip(true));
     Router::new()
         .merge(for_people)
         .merge(readings::router_in())

@@ -46,7 +46,7 @@ pub fn router(desk: Desk) -> Router {
         .route("/", get(rooms))
         .route("/r/{room}", get(room))
         .route("/login", get(login_page).post(sign_in).layer(DefaultBodyLimit::max(FORM_BYTES_MAX)))
-        .layer(CompressionLayer::new().gzip(true).br(true));
+        .layer(CompressionLayer::new().gzip(true));
     pages.route("/logout", post(sign_out)).fallback(file).with_state(desk)
 }
 
