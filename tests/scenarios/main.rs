@@ -5,6 +5,7 @@
 mod cli;
 mod durability;
 mod first_run;
+mod full_disk;
 mod ingest;
 mod load;
 mod memory_and_start;

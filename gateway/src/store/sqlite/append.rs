@@ -1,9 +1,10 @@
 //! Many batches, one transaction, one fsync.
 
+use super::keep_or_close;
 use crate::reading::{Appended, NewBatch, NewReading, StoredReading};
 use casement_proto::{DeviceId, Quantity};
 use sqlx::sqlite::SqlitePool;
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{Connection, QueryBuilder, Row, Sqlite, SqliteConnection};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
@@ -34,11 +35,10 @@ pub(super) async fn append(
     batches: &[NewBatch],
 ) -> Result<Vec<Appended>, sqlx::Error> {
     let before = names.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
     let mut group = Group { known: before, grown: false };
-    let outcome = group.store(&mut tx, batches).await?;
-    // With synchronous=FULL the write-ahead log is on disk when COMMIT returns.
-    tx.commit().await?;
+    let mut connection = writer.acquire().await?;
+    let outcome = group.commit(&mut connection, batches).await;
+    let outcome = keep_or_close(connection, outcome)?;
     if group.grown {
         *names.known.lock().unwrap_or_else(PoisonError::into_inner) = group.known;
     }
@@ -58,6 +58,18 @@ struct Admitted {
 }
 
 impl Group {
+    async fn commit(
+        &mut self,
+        connection: &mut SqliteConnection,
+        batches: &[NewBatch],
+    ) -> Result<Vec<Appended>, sqlx::Error> {
+        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let outcome = self.store(&mut tx, batches).await?;
+        // With synchronous=FULL the write-ahead log is on disk when COMMIT returns.
+        tx.commit().await?;
+        Ok(outcome)
+    }
+
     async fn store(
         &mut self,
         tx: &mut SqliteConnection,

@@ -13,6 +13,7 @@ use super::{
 use crate::telemetry::series::{Points, Window};
 use async_trait::async_trait;
 use casement_proto::{DeviceId, Quantity};
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -83,6 +84,20 @@ fn private(file: &Path) {
             tracing::warn!(file = %file.display(), %error, "the store's file could not be made private");
         }
     }
+}
+
+/// Gives a connection back after a transaction, or closes it when that failed.
+///
+/// On a full disk or an I/O error SQLite rolls back by itself (<https://sqlite.org/lang_transaction.html> §3), and the
+/// driver, which still counts a transaction, would refuse every later one. The next writer gets a new connection.
+fn keep_or_close<T>(
+    mut connection: PoolConnection<sqlx::Sqlite>,
+    outcome: Result<T, sqlx::Error>,
+) -> Result<T, sqlx::Error> {
+    if outcome.is_err() {
+        connection.close_on_drop();
+    }
+    outcome
 }
 
 async fn engine_is_sound(pool: &SqlitePool) -> Result<(), StoreError> {

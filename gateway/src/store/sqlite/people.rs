@@ -1,12 +1,12 @@
 //! Devices and tokens.
 
-use super::engine;
+use super::{engine, keep_or_close};
 use crate::reading::Device;
 use crate::store::{Scope, StoreError, Token};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use casement_proto::DeviceId;
-use sqlx::Row;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{Connection, Row, SqliteConnection};
 
 /// Registers a device.
 pub(super) async fn add_device(writer: &SqlitePool, device: &Device) -> Result<(), StoreError> {
@@ -121,7 +121,13 @@ pub(super) async fn tokens(readers: &SqlitePool) -> Result<Vec<Token>, sqlx::Err
 
 /// Revokes a token and its sessions.
 pub(super) async fn revoke_token(writer: &SqlitePool, id: i64, now_ms: i64) -> Result<bool, sqlx::Error> {
-    let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
+    let mut connection = writer.acquire().await?;
+    let outcome = revoke(&mut connection, id, now_ms).await;
+    keep_or_close(connection, outcome)
+}
+
+async fn revoke(connection: &mut SqliteConnection, id: i64, now_ms: i64) -> Result<bool, sqlx::Error> {
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
     let revoked = sqlx::query("UPDATE token SET revoked_ms = ? WHERE id = ? AND revoked_ms IS NULL")
         .bind(now_ms)
         .bind(id)
