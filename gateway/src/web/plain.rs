@@ -143,7 +143,16 @@ fn table(html: &mut String, view: &DevicesView, wanted: impl Fn(&DeviceView) -> 
          <th scope=\"col\">Now</th><th scope=\"col\">Temperature</th><th scope=\"col\">Humidity</th>\
          <th scope=\"col\">Age</th></tr></thead><tbody>",
     );
-    for device in view.devices.iter().filter(|device| wanted(device)) {
+    let mut devices: Vec<_> = view.devices.iter().filter(|device| wanted(device)).collect();
+    // Worst first, as on the page that scripts make; the sort keeps the order of names within.
+    devices.sort_by_key(|device| match (device.presence, device.band) {
+        ("offline", _) => 4,
+        (_, Some("now")) => 0,
+        (_, Some("soon")) => 1,
+        (_, Some("good")) => 2,
+        _ => 3,
+    });
+    for device in devices {
         let room = room_of(device);
         let word = match (device.presence, device.band) {
             ("offline", _) => "✕ Offline",

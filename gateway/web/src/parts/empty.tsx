@@ -7,7 +7,7 @@ export function Empty() {
   const options = [
     { title: strings.empty.device, text: strings.empty.deviceText, command: 'casement device add room-101 --room "Room 101"' },
     { title: strings.empty.send, text: strings.empty.sendText, command: curl(location.origin) },
-    { title: strings.empty.demo, text: strings.empty.demoText, command: 'casement demo' },
+    { title: strings.empty.demo, text: strings.empty.demoText, command: `casement simulate --url ${location.origin} --devices 4` },
   ];
   return (
     <main id="main">
