@@ -12,7 +12,7 @@ use crate::{api, clock, disk, store, web};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +60,7 @@ impl App {
                 "{address} cannot be listened at; is another program there, or may this user not use that port? Set listen.http and listen.https"
             ))
         })?;
-        let certs = certs_dir(&config);
+        let certs = config.certs_dir();
         let certificates = Certificates::load(source(&config, &certs), clock::now_ms())?;
         let store = store::open(&config.store_url, &config.data_dir)
             .await
@@ -129,10 +129,6 @@ fn settings(config: &Config) -> Settings {
     Settings { public: config.dashboard_public, site: config.site.clone() }
 }
 
-fn certs_dir(config: &Config) -> PathBuf {
-    config.data_dir.join("certs")
-}
-
 fn source<'a>(config: &'a Config, certs: &'a Path) -> Source<'a> {
     match &config.tls.source {
         TlsSource::Acme | TlsSource::SelfSigned => {
@@ -197,7 +193,7 @@ impl Reloader {
                 tracing::warn!("{key} has changed; that takes effect after a restart");
             }
         }
-        let certs = certs_dir(&self.running);
+        let certs = self.running.certs_dir();
         if let Err(error) = self.certificates.reload(source(&new, &certs), clock::now_ms()) {
             tracing::error!(
                 error = &error as &dyn std::error::Error,

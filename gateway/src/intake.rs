@@ -9,7 +9,7 @@ use crate::live::Live;
 use crate::observe::{Counters, Outcome};
 use crate::reading::{Appended, NewBatch};
 use crate::store::{Store, StoreError};
-use crate::telemetry::condition::{Condition, HISTORY_MS};
+use crate::telemetry::condition::{Condition, HISTORY_MS, rank};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -115,11 +115,8 @@ impl Writer {
             let mut condition = Condition::new(device);
             if let Some(at) = latest.iter().position(|reading| reading.device == id) {
                 let last = latest.swap_remove(at);
-                let mut probe = condition.clone();
-                for quantity in self.store.quantities(&id).await? {
-                    probe.take_history(quantity, &[], profile);
-                }
-                if let Some(headline) = probe.headline {
+                let quantities = self.store.quantities(&id).await?;
+                if let Some(headline) = quantities.into_iter().min_by_key(rank) {
                     // History ends before the last reading, which is taken whole.
                     let since = (now_ms - HISTORY_MS).min(last.t_ms);
                     let mut points = self.store.recent(&id, &headline, since, HISTORY_POINTS).await?;

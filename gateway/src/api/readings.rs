@@ -50,16 +50,13 @@ async fn take(State(desk): State<Desk>, sender: Sender, request: Request) -> Res
             "the body is larger than {BODY_BYTES_MAX} bytes; send the readings in parts"
         ))
     };
-    if header(CONTENT_LENGTH)
-        .and_then(|length| length.parse::<u64>().ok())
-        .is_some_and(|n| n > BODY_BYTES_MAX as u64)
-    {
+    let announced = header(CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
+    if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
         drain(body).await;
         return Err(too_large());
     }
     // A body of unknown length may become as long as is allowed.
-    let announced = header(CONTENT_LENGTH).and_then(|length| length.parse().ok()).unwrap_or(BODY_BYTES_MAX);
-    let Some(_room) = desk.budget.body(announced) else {
+    let Some(_room) = desk.budget.body(announced.unwrap_or(BODY_BYTES_MAX)) else {
         return Err(ApiError::crowded("readings arrive"));
     };
     let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(&mut body, BODY_BYTES_MAX).collect())

@@ -1,12 +1,10 @@
 //! `casement check`: every problem of the configuration, or what is in force.
 
 use super::{Context, Done, out, say};
-use crate::config::TlsSource;
+use crate::config::{Loaded, TlsSource};
 
 pub(super) fn check(context: &Context) -> Done {
-    let config = context.config()?;
-    let loaded = context.sources.load();
-    let (file, warnings) = loaded.map(|loaded| (loaded.file, loaded.warnings)).unwrap_or_default();
+    let Loaded { config, file, warnings } = context.load()?;
     for warning in &warnings {
         say(&format!("warning: {warning}"));
     }

@@ -102,10 +102,7 @@ pub(super) async fn run(command: Import, context: &Context) -> Done {
     loop {
         match source.next(&command.file, mapped.as_mut())? {
             None => break,
-            Some((line, Ok(row))) => {
-                let _ = line;
-                import.take(row).await?;
-            }
+            Some((_, Ok(row))) => import.take(row).await?,
             Some((line, Err(why))) => {
                 import.totals.refused += 1;
                 if import.totals.refused <= REFUSED_TOLD {

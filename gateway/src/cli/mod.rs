@@ -9,7 +9,7 @@ mod serve;
 mod simulate;
 mod token;
 
-use crate::config::{Config, Sources};
+use crate::config::{Config, Loaded, Sources};
 use crate::store::{self, Store, StoreError};
 use clap::{Args, Parser, Subcommand};
 use std::fmt;
@@ -115,8 +115,13 @@ struct Context {
 impl Context {
     /// The configuration; every problem of a bad one is printed.
     fn config(&self) -> Result<Config, Failure> {
+        self.load().map(|loaded| loaded.config)
+    }
+
+    /// The configuration with where it came from and what is odd about it; every problem of a bad one is printed.
+    fn load(&self) -> Result<Loaded, Failure> {
         match self.sources.load() {
-            Ok(loaded) => Ok(loaded.config),
+            Ok(loaded) => Ok(loaded),
             Err(bad) => {
                 let list: Vec<String> = bad.problems.iter().map(ToString::to_string).collect();
                 Err(Failure {

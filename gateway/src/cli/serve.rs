@@ -3,8 +3,9 @@
 use super::{Context, Done, Failure, out, say, simulate, watched};
 use crate::app::{Addresses, App};
 use crate::clock;
-use crate::config::{Config, Sources};
+use crate::config::{Config, Loaded, Sources};
 use crate::simulate::{Fleet, Totals};
+use crate::tls::own_certificate;
 use clap::Args;
 use rustls::RootCertStore;
 use sd_notify::NotifyState;
@@ -31,9 +32,8 @@ pub(super) struct Demo {
 }
 
 pub(super) async fn serve(context: &Context) -> Done {
-    let loaded = context.sources.load();
-    let config = context.config()?;
-    for warning in loaded.map(|loaded| loaded.warnings).unwrap_or_default() {
+    let Loaded { config, warnings, .. } = context.load()?;
+    for warning in warnings {
         tracing::warn!("{warning}");
     }
     let shutdown = CancellationToken::new();
@@ -75,7 +75,7 @@ pub(super) async fn demo(demo: Demo, context: &Context) -> Done {
 /// The simulated rooms, which trust the certificate that the gateway has made.
 async fn fleet(demo: &Demo, config: &Config, url: &str) -> Result<Fleet, Failure> {
     let mut roots = RootCertStore::empty();
-    simulate::trust(&mut roots, &simulate::own_certificate(config))?;
+    simulate::trust(&mut roots, &own_certificate(&config.certs_dir()))?;
     let store = crate::store::open(&config.store_url, &config.data_dir).await?;
     let tokens = simulate::register(&*store, demo.rooms).await?;
     // A demo that runs again goes on where it was.

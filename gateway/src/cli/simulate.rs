@@ -2,10 +2,10 @@
 
 use super::{Context, Done, Failure, device, say};
 use crate::clock;
-use crate::config::Config;
 use crate::reading::Device;
 use crate::simulate::{self, Fleet, RoomKind, Totals, Virtual};
 use crate::store::{Store, StoreError};
+use crate::tls::own_certificate;
 use casement_proto::DeviceId;
 use clap::Args;
 use rustls::RootCertStore;
@@ -71,7 +71,7 @@ pub(super) async fn run(command: Simulate, context: &Context) -> Done {
         (None, count) => {
             let (config, store) = context.store().await?;
             if command.ca.is_none() {
-                let own = own_certificate(&config);
+                let own = own_certificate(&config.certs_dir());
                 if own.exists() {
                     trust(&mut roots, &own)?;
                 }
@@ -130,11 +130,6 @@ const ROOMS: &[(&str, RoomKind)] = &[
     ("Meeting room", RoomKind::Meeting),
     ("Bedroom", RoomKind::Bedroom),
 ];
-
-/// The certificate that this gateway made itself.
-pub(super) fn own_certificate(config: &Config) -> PathBuf {
-    config.data_dir.join("certs/self-signed.pem")
-}
 
 /// Registers simulated devices and gives their tokens; those of an earlier run end.
 pub(super) async fn register(store: &dyn Store, count: u32) -> Result<Vec<String>, Failure> {

@@ -275,15 +275,10 @@ fn variable(path: &str) -> String {
 
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
-        .map(|candidate| (distance(name, candidate), candidate))
+        .map(|candidate| (strsim::osa_distance(name, candidate), candidate))
         .min()
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
         .map(|(_, candidate)| candidate)
-}
-
-/// Edit distance with neighbours swapped counting once (optimal string alignment).
-fn distance(a: &str, b: &str) -> usize {
-    strsim::osa_distance(a, b)
 }
 
 fn from_toml(key: &Key, value: &DeValue<'_>) -> Option<Value> {

@@ -32,6 +32,13 @@ pub struct Config {
     pub site: Site,
 }
 
+impl Config {
+    /// Where certificates and their keys are kept.
+    pub fn certs_dir(&self) -> PathBuf {
+        self.data_dir.join("certs")
+    }
+}
+
 /// Addresses to listen at; port 0 is any free one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {

@@ -2,6 +2,11 @@
 
 mod self_signed;
 
+/// The certificate made here, in the folder of certificates; clients on this machine trust it by its file.
+pub fn own_certificate(dir: &Path) -> PathBuf {
+    self_signed::certificate(dir)
+}
+
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;

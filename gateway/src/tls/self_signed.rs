@@ -19,9 +19,14 @@ pub(super) struct Files {
     pub(super) key: PathBuf,
 }
 
+/// Where the certificate lies in the folder of certificates.
+pub(super) fn certificate(dir: &Path) -> PathBuf {
+    dir.join("self-signed.pem")
+}
+
 /// Gives the kept pair when it is for these names and good for a while; makes one otherwise.
 pub(super) fn keep(dir: &Path, names: &[String], now_ms: i64) -> Result<Files, TlsError> {
-    let files = Files { cert: dir.join("self-signed.pem"), key: dir.join("self-signed.key") };
+    let files = Files { cert: certificate(dir), key: dir.join("self-signed.key") };
     let label = dir.join("self-signed.for");
     let day = now_ms.div_euclid(86_400_000);
     if let Ok(text) = std::fs::read_to_string(&label)

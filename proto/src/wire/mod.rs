@@ -26,9 +26,6 @@ pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// Most readings in one batch.
 pub const READINGS_MAX: usize = 10_000;
 
-/// Keys of a reading that are not quantities.
-pub const RESERVED: &[&str] = &["seq", "time", "age_ms", "state", "device"];
-
 /// Readings on their way to the gateway.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {

@@ -4,15 +4,15 @@ use super::keep_or_close;
 use crate::reading::{Appended, NewBatch, NewReading, StoredReading};
 use casement_proto::{DeviceId, Quantity};
 use sqlx::sqlite::SqlitePool;
-use sqlx::{Connection, QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{Connection, QueryBuilder, Sqlite, SqliteConnection};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Row numbers of devices and metrics that are known to be committed.
 #[derive(Default)]
 pub(super) struct Names {
-    known: Mutex<Known>,
+    known: Mutex<Arc<Known>>,
 }
 
 #[derive(Default, Clone)]
@@ -34,20 +34,36 @@ pub(super) async fn append(
     names: &Names,
     batches: &[NewBatch],
 ) -> Result<Vec<Appended>, sqlx::Error> {
-    let before = names.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let mut group = Group { known: before, grown: false };
+    let known = Arc::clone(&names.known.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut group = Group { known, added: Known::default() };
     let mut connection = writer.acquire().await?;
     let outcome = group.commit(&mut connection, batches).await;
     let outcome = keep_or_close(connection, outcome)?;
-    if group.grown {
-        *names.known.lock().unwrap_or_else(PoisonError::into_inner) = group.known;
-    }
+    let Group { known, added } = group;
+    drop(known);
+    names.learn(added);
     Ok(outcome)
 }
 
+impl Names {
+    /// Takes in what a committed transaction has added; most add nothing.
+    fn learn(&self, added: Known) {
+        if added.devices.is_empty() && added.metrics.is_empty() && added.series.is_empty() {
+            return;
+        }
+        let mut shared = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = Arc::make_mut(&mut shared);
+        known.devices.extend(added.devices);
+        known.metrics.extend(added.metrics);
+        known.series.extend(added.series);
+    }
+}
+
 struct Group {
-    known: Known,
-    grown: bool,
+    /// What is committed.
+    known: Arc<Known>,
+    /// What this transaction adds; forgotten when it fails.
+    added: Known,
 }
 
 /// A reading that passed, with the row numbers it will have.
@@ -164,22 +180,18 @@ impl Group {
                 }
             }
         }
-        let Some(json) = json.finish() else {
-            return Ok(HashSet::new());
-        };
-        let rows = sqlx::query(
+        triples(
+            tx,
             "SELECT v.device, v.metric, v.t FROM json_each(?1) j CROSS JOIN value v
              WHERE v.device = j.value ->> 0 AND v.metric = j.value ->> 1
                AND v.t >= j.value ->> 2 AND v.t <= j.value ->> 3",
+            json,
         )
-        .bind(json)
-        .fetch_all(tx)
-        .await?;
-        rows.into_iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
+        .await
     }
 
     async fn device(&mut self, tx: &mut SqliteConnection, id: &DeviceId) -> Result<i64, sqlx::Error> {
-        if let Some(number) = self.known.devices.get(id) {
+        if let Some(number) = self.known.devices.get(id).or_else(|| self.added.devices.get(id)) {
             return Ok(*number);
         }
         let found: Option<i64> = sqlx::query_scalar("SELECT id FROM device WHERE uid = ?")
@@ -196,8 +208,7 @@ impl Group {
                     .await?
             }
         };
-        self.known.devices.insert(*id, number);
-        self.grown = true;
+        self.added.devices.insert(*id, number);
         Ok(number)
     }
 
@@ -207,7 +218,8 @@ impl Group {
         device: i64,
         quantity: &Quantity,
     ) -> Result<i64, sqlx::Error> {
-        let metric = match self.known.metrics.get(quantity.name()) {
+        let name = quantity.name();
+        let metric = match self.known.metrics.get(name).or_else(|| self.added.metrics.get(name)) {
             Some(number) => *number,
             None => {
                 sqlx::query("INSERT INTO metric (name) VALUES (?) ON CONFLICT DO NOTHING")
@@ -218,18 +230,16 @@ impl Group {
                     .bind(quantity.name())
                     .fetch_one(&mut *tx)
                     .await?;
-                self.known.metrics.insert(quantity.name().to_owned(), number);
-                self.grown = true;
+                self.added.metrics.insert(name.to_owned(), number);
                 number
             }
         };
-        if self.known.series.insert((device, metric)) {
+        if !self.known.series.contains(&(device, metric)) && self.added.series.insert((device, metric)) {
             sqlx::query("INSERT INTO series (device, metric) VALUES (?, ?) ON CONFLICT DO NOTHING")
                 .bind(device)
                 .bind(metric)
                 .execute(&mut *tx)
                 .await?;
-            self.grown = true;
         }
         Ok(metric)
     }
@@ -247,17 +257,26 @@ async fn taken_names(
             json.push(&[*device, number(boot), number(seq)], false);
         }
     }
-    let Some(json) = json.finish() else {
-        return Ok(HashSet::new());
-    };
-    let rows = sqlx::query(
+    triples(
+        tx,
         "SELECT r.device, r.boot, r.seq FROM json_each(?1) j CROSS JOIN reading r
          WHERE r.device = j.value ->> 0 AND r.boot = j.value ->> 1 AND r.seq = j.value ->> 2",
+        json,
     )
-    .bind(json)
-    .fetch_all(tx)
-    .await?;
-    rows.into_iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
+    .await
+}
+
+/// What a query of three whole numbers finds for a table; an empty table is not asked about.
+async fn triples(
+    tx: &mut SqliteConnection,
+    sql: &'static str,
+    table: Json,
+) -> Result<HashSet<(i64, i64, i64)>, sqlx::Error> {
+    let Some(json) = table.finish() else {
+        return Ok(HashSet::new());
+    };
+    let rows = sqlx::query_as(sql).bind(json).fetch_all(tx).await?;
+    Ok(rows.into_iter().collect())
 }
 
 async fn insert(tx: &mut SqliteConnection, rows: &[Admitted]) -> Result<(), sqlx::Error> {
