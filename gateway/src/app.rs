@@ -1,18 +1,18 @@
 //! Composition: configuration → running gateway. The one file that knows everybody.
 
 use crate::access::Access;
-use crate::config::{Config, Sources, TlsSource};
+use crate::config::{Config, Sources};
 use crate::desk::{Budget, Desk, Settings};
+use crate::disk::{Lock, LockError};
 use crate::edge::Bound;
 use crate::intake::{Intake, Writer};
+use crate::keeper::Keeper;
 use crate::live::Live;
 use crate::observe::Counters;
-use crate::tls::{Certificates, Source};
 use crate::{api, clock, disk, store, web};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -29,8 +29,9 @@ pub struct App {
     config: Config,
     desk: Desk,
     writer: Writer,
-    certificates: Arc<Certificates>,
+    keeper: Keeper,
     bound: Bound,
+    lock: Lock,
     shutdown: CancellationToken,
 }
 
@@ -41,6 +42,13 @@ pub struct Addresses {
     pub http: Vec<SocketAddr>,
     /// HTTPS.
     pub https: Vec<SocketAddr>,
+}
+
+impl Addresses {
+    /// What the lock file tells of the running gateway.
+    fn told(&self) -> String {
+        serde_json::json!({ "pid": std::process::id(), "https": self.https, "http": self.http }).to_string()
+    }
 }
 
 impl App {
@@ -55,17 +63,13 @@ impl App {
                 config.data_dir.display()
             )
         })?;
-        let bound = Bound::bind(&config.listen.http, &config.listen.https).map_err(|(address, error)| {
-            anyhow::Error::new(error).context(format!(
-                "{address} cannot be listened at; is another program there, or may this user not use that port? Set listen.http and listen.https"
-            ))
-        })?;
-        let certs = config.certs_dir();
-        let certificates = Certificates::load(source(&config, &certs), clock::now_ms())?;
+        let mut lock = sole(&config)?;
+        let bound = bind(&config)?;
+        let counters = Arc::new(Counters::default());
+        let keeper = keeper(&config, &bound, &counters, &mut lock)?;
         let store = store::open(&config.store_url, &config.data_dir)
             .await
             .with_context(|| format!("the store {} cannot be opened", config.store_url))?;
-        let counters = Arc::new(Counters::default());
         let live = Arc::new(Live::new(config.site.bands));
         let (intake, writer) = Intake::new(Arc::clone(&store), Arc::clone(&live), Arc::clone(&counters));
         writer.learn().await.context("the store cannot be read")?;
@@ -77,9 +81,10 @@ impl App {
             settings: Arc::new(ArcSwap::from_pointee(settings(&config))),
             counters,
             budget: Budget::default(),
+            keeper: keeper.clone(),
             shutdown: shutdown.clone(),
         };
-        Ok(Self { config, desk, writer, certificates, bound, shutdown })
+        Ok(Self { config, desk, writer, keeper, bound, lock, shutdown })
     }
 
     /// Where it listens.
@@ -93,7 +98,7 @@ impl App {
             sources,
             running: self.config.clone(),
             desk: self.desk.clone(),
-            certificates: Arc::clone(&self.certificates),
+            keeper: self.keeper.clone(),
         }
     }
 
@@ -102,7 +107,8 @@ impl App {
     /// # Errors
     /// When TLS cannot be set up.
     pub async fn run(self) -> anyhow::Result<()> {
-        let tls = self.certificates.https()?;
+        let certificates = self.keeper.certificates();
+        let tls = certificates.https(self.config.tls.short_device_chain)?;
         let router = api::router(self.desk.clone()).merge(web::router(self.desk.clone()));
         let router = web::behind_the_door(router, self.desk.clone());
 
@@ -112,30 +118,97 @@ impl App {
         let writer = jobs.spawn(self.writer.run(closing.clone()));
         jobs.spawn(watch_presence(self.desk.clone(), self.shutdown.clone()));
         jobs.spawn(follow(self.desk.clone(), self.shutdown.clone()));
+        jobs.spawn(self.keeper.run(self.shutdown.clone()));
         jobs.close();
 
-        self.bound.run(tls, router, Arc::clone(&self.desk.counters), self.shutdown).await;
+        self.bound.run(tls, certificates, router, Arc::clone(&self.desk.counters), self.shutdown).await;
         closing.cancel();
         jobs.wait().await;
         if let Err(panic) = writer.await {
             tracing::error!(%panic, "the writer ended badly");
         }
         self.desk.store.close().await;
+        // The folder is ours until nothing writes to it any more.
+        drop(self.lock);
         Ok(())
+    }
+}
+
+/// The listeners and the keeper of the certificate, without readings and pages: for an order while no gateway runs.
+pub struct Door {
+    /// Keeps the certificate.
+    pub keeper: Keeper,
+    jobs: TaskTracker,
+    shutdown: CancellationToken,
+    lock: Lock,
+}
+
+impl Door {
+    /// Opens it. Requests are answered with 503.
+    ///
+    /// # Errors
+    /// What could not be opened, and why.
+    pub async fn open(config: &Config, mut lock: Lock) -> anyhow::Result<Self> {
+        let bound = bind(config)?;
+        let counters = Arc::new(Counters::default());
+        let keeper = keeper(config, &bound, &counters, &mut lock)?;
+        let certificates = keeper.certificates();
+        let tls = certificates.https(config.tls.short_device_chain)?;
+        let shutdown = CancellationToken::new();
+        let jobs = TaskTracker::new();
+        jobs.spawn(bound.run(tls, certificates, web::closed(), counters, shutdown.clone()));
+        jobs.spawn(keeper.clone().run(shutdown.clone()));
+        jobs.close();
+        Ok(Self { keeper, jobs, shutdown, lock })
+    }
+
+    /// Closes it.
+    pub async fn close(self) {
+        self.shutdown.cancel();
+        self.jobs.wait().await;
+        drop(self.lock);
+    }
+}
+
+fn bind(config: &Config) -> anyhow::Result<Bound> {
+    Bound::bind(&config.listen.http, &config.listen.https).map_err(|(address, error)| {
+        anyhow::Error::new(error).context(format!(
+            "{address} cannot be listened at; is another program there, or may this user not use that port? Set listen.http and listen.https"
+        ))
+    })
+}
+
+/// Tells others where the gateway listens, and finds the certificate to begin with.
+fn keeper(config: &Config, bound: &Bound, counters: &Counters, lock: &mut Lock) -> anyhow::Result<Keeper> {
+    let addresses = Addresses { http: bound.http(), https: bound.https() };
+    if let Err(error) = lock.tell(&addresses.told()) {
+        tracing::warn!(%error, "{} could not be written", config.lock_file().display());
+    }
+    let counters = counters.certificate.clone();
+    Ok(Keeper::open(config, &addresses.http, &addresses.https, counters, clock::now_ms())?)
+}
+
+/// Makes sure that nobody else keeps their data in the same folder.
+fn sole(config: &Config) -> anyhow::Result<Lock> {
+    let file = config.lock_file();
+    match Lock::take(&file) {
+        Ok(lock) => Ok(lock),
+        Err(LockError::Held(told)) => {
+            let pid =
+                serde_json::from_str::<serde_json::Value>(&told).ok().and_then(|told| told["pid"].as_u64());
+            let who = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+            anyhow::bail!(
+                "{} is in use by {who}, a running gateway; stop it first, or give this one a data_dir of its own",
+                config.data_dir.display()
+            )
+        }
+        Err(LockError::Unusable(error)) => Err(anyhow::Error::new(error)
+            .context(format!("{} cannot be used; may this user write data_dir?", file.display()))),
     }
 }
 
 fn settings(config: &Config) -> Settings {
     Settings { public: config.dashboard_public, site: config.site.clone() }
-}
-
-fn source<'a>(config: &'a Config, certs: &'a Path) -> Source<'a> {
-    match &config.tls.source {
-        TlsSource::Acme | TlsSource::SelfSigned => {
-            Source::SelfSigned { dir: certs, names: &config.tls.names }
-        }
-        TlsSource::Files { cert, key } => Source::Files { cert, key },
-    }
 }
 
 async fn watch_presence(desk: Desk, shutdown: CancellationToken) {
@@ -166,7 +239,7 @@ pub struct Reloader {
     sources: Sources,
     running: Config,
     desk: Desk,
-    certificates: Arc<Certificates>,
+    keeper: Keeper,
 }
 
 impl Reloader {
@@ -193,13 +266,7 @@ impl Reloader {
                 tracing::warn!("{key} has changed; that takes effect after a restart");
             }
         }
-        let certs = self.running.certs_dir();
-        if let Err(error) = self.certificates.reload(source(&new, &certs), clock::now_ms()) {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the certificate was not reloaded; the old one stays"
-            );
-        }
+        self.keeper.reload(&new);
         self.desk.live.judge_by(new.site.bands);
         self.desk.settings.store(Arc::new(settings(&new)));
         tracing::info!("the configuration was reloaded");

@@ -6,12 +6,13 @@ use crate::clock;
 use crate::config::Site;
 use crate::guard;
 use crate::intake::Intake;
+use crate::keeper::Keeper;
 use crate::live::Live;
 use crate::observe::Counters;
 use crate::store::{Store, StoreError};
 use crate::telemetry::time;
 use arc_swap::ArcSwap;
-use axum::http::header::{AUTHORIZATION, COOKIE};
+use axum::http::header::{AUTHORIZATION, COOKIE, ORIGIN};
 use axum::http::{Extensions, HeaderMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub struct Desk {
     pub counters: Arc<Counters>,
     /// What requests may take up together.
     pub budget: Budget,
+    /// The certificate.
+    pub keeper: Keeper,
     /// Ends streams that would not end by themselves.
     pub shutdown: CancellationToken,
 }
@@ -174,6 +177,19 @@ pub fn session_of(headers: &HeaderMap) -> Option<&str> {
         .filter_map(|pair| pair.trim().split_once('='))
         .find(|(name, value)| *name == SESSION_COOKIE && value.len() <= guard::TOKEN_TEXT_MAX)
         .map(|(_, value)| value)
+}
+
+/// A form from our own page, or from a program that is no browser. Browsers say where a form comes from.
+pub fn same_origin(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    match (text("sec-fetch-site"), text(ORIGIN.as_str()), text("host")) {
+        (Some("same-origin" | "none"), ..) => true,
+        (Some(_), ..) => false,
+        (None, None, _) => true,
+        (None, Some(origin), Some(host)) => origin.strip_prefix("https://") == Some(host),
+        // HTTP/2 carries the host elsewhere; every browser that speaks it sends Sec-Fetch-Site.
+        (None, Some(_), None) => false,
+    }
 }
 
 #[cfg(test)]

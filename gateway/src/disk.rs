@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Makes a directory that only this user may enter. One that exists is left as it is.
 ///
@@ -16,7 +16,14 @@ pub fn private_dir(path: &Path) -> io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;
         builder.mode(0o700);
     }
-    builder.create(path)
+    if path.is_dir() {
+        return Ok(());
+    }
+    builder.create(path)?;
+    match path.parent() {
+        Some(parent) if parent.is_dir() => as_the_folder(&File::open(path)?, parent),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a file that only this user may read; after a crash the old one or the new one is there.
@@ -36,10 +43,151 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
         options.mode(0o600);
     }
     let mut file = options.open(&temp)?;
+    as_the_folder(&file, dir)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&temp, path)?;
     File::open(dir)?.sync_all()
+}
+
+/// Gives what root makes to the owner of the folder: after `sudo casement cert import …` the gateway, which is not root,
+/// must still be able to read it.
+fn as_the_folder(file: &File, dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = fs::metadata(dir)?;
+    if owner.uid() != 0 {
+        std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
+}
+
+/// A lock on a folder, held as long as this lives: one process at a time keeps its data there.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+/// Why a folder could not be locked.
+#[derive(Debug)]
+pub enum LockError {
+    /// Another process holds it; what it wrote about itself.
+    Held(String),
+    /// The lock file cannot be used.
+    Unusable(io::Error),
+}
+
+impl Lock {
+    /// Takes the lock in `path`. It is free as soon as its holder has ended, however that came about.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn take(path: &Path) -> Result<Self, LockError> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt;
+            options.mode(0o600);
+        }
+        let file = options.open(path).map_err(LockError::Unusable)?;
+        let dir = path.parent().unwrap_or(Path::new("."));
+        as_the_folder(&file, dir).map_err(LockError::Unusable)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { file }),
+            Err(fs::TryLockError::WouldBlock) => Err(LockError::Held(Self::told(path))),
+            Err(fs::TryLockError::Error(error)) => Err(LockError::Unusable(error)),
+        }
+    }
+
+    /// Writes what others may want to know of the holder. A full disk is no reason to stop.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn tell(&mut self, text: &str) -> io::Result<()> {
+        use std::io::{Seek, SeekFrom};
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(text.as_bytes())
+    }
+
+    /// What the holder told; empty when it told nothing.
+    pub fn told(path: &Path) -> String {
+        use std::io::Read;
+        let mut text = String::new();
+        if let Ok(file) = File::open(path) {
+            // What is no text says nothing.
+            let _unreadable = file.take(4096).read_to_string(&mut text);
+        }
+        text
+    }
+}
+
+/// Why a file cannot be read, and what would help: which part of the path, whose it is, its mode, the mode needed.
+pub fn why_unreadable(path: &Path) -> String {
+    let me = rustix::process::geteuid().as_raw();
+    let mut real = PathBuf::from(path);
+    // A link (certbot's live/ points to archive/) is as readable as what it points to.
+    for _ in 0..8 {
+        let Ok(target) = fs::read_link(&real) else { break };
+        real = real.parent().map_or(target.clone(), |parent| parent.join(&target));
+    }
+    let mut parts: Vec<&Path> = real.ancestors().filter(|part| !part.as_os_str().is_empty()).collect();
+    parts.reverse();
+    for part in parts {
+        match fs::metadata(part) {
+            Ok(meta) if meta.is_dir() && part != real => {
+                if fs::metadata(part.join(".")).is_err() {
+                    return access_words(part, &meta, me, "entered", "0711 or 0755");
+                }
+            }
+            Ok(meta) if meta.is_dir() => return format!("{} is a folder", part.display()),
+            Ok(meta) => {
+                return match File::open(part) {
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => access_words(
+                        part,
+                        &meta,
+                        me,
+                        "read",
+                        "0600 with this user as owner, or 0640 with its group",
+                    ),
+                    Err(error) => error.to_string(),
+                    Ok(_) => "it changed while it was read; try again".to_owned(),
+                };
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return format!("there is no such file ({} is missing)", part.display());
+            }
+            Err(error) => return format!("{}: {error}", part.display()),
+        }
+    }
+    "there is no such file".to_owned()
+}
+
+fn access_words(path: &Path, meta: &fs::Metadata, me: u32, verb: &str, needed: &str) -> String {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let mode = meta.permissions().mode() & 0o7777;
+    let (owner, user) = (user_name(meta.uid()), user_name(me));
+    format!(
+        "{} belongs to {owner} (uid {}) with mode {mode:04o} and cannot be {verb} by {user} (uid {me}), who runs this; needed is mode {needed}: sudo chown {user} {} or sudo setfacl -m u:{user}:rX {}",
+        path.display(),
+        meta.uid(),
+        path.display(),
+        path.display(),
+    )
+}
+
+/// The name of a user, or its number.
+fn user_name(uid: u32) -> String {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    users
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.get(2).is_some_and(|id| *id == uid.to_string()))
+        .and_then(|fields| fields.first().map(|name| (*name).to_owned()))
+        .unwrap_or_else(|| uid.to_string())
 }
 
 #[cfg(test)]
@@ -60,5 +208,41 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_folder_is_one_process_s_and_says_whose() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("casement.lock");
+        let mut lock = Lock::take(&file).unwrap();
+        lock.tell("a longer text").unwrap();
+        lock.tell("pid 7").unwrap();
+        let Err(LockError::Held(told)) = Lock::take(&file) else { panic!("taken twice") };
+        assert_eq!(told, "pid 7");
+        drop(lock);
+        assert!(Lock::take(&file).is_ok());
+        assert!(matches!(Lock::take(&place.path().join("no/where")), Err(LockError::Unusable(_))));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let words = why_unreadable(&place.path().join("live/name/privkey.pem"));
+        assert!(words.contains("live") && words.contains("no such file"), "{words}");
+        assert!(why_unreadable(place.path()).contains("is a folder"));
+        let link = place.path().join("link.pem");
+        std::os::unix::fs::symlink("archive/key1.pem", &link).unwrap();
+        assert!(why_unreadable(&link).contains("archive"));
+    }
+
+    #[test]
+    fn owner_mode_and_the_mode_needed_are_told() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("key.pem");
+        write_private(&file, b"x").unwrap();
+        let words = access_words(&file, &fs::metadata(&file).unwrap(), 65_534, "read", "0600");
+        for part in ["key.pem", "mode 0600", "uid 65534", "needed is mode", "chown"] {
+            assert!(words.contains(part), "{part}: {words}");
+        }
     }
 }

@@ -8,12 +8,12 @@
 //! | composition | [`app`] |
 //! | surfaces | [`api`], [`web`], [`edge`] |
 //! | desk | [`desk`] |
-//! | services | [`access`], [`intake`], [`simulate`] |
+//! | services | [`access`], [`intake`], [`simulate`], [`keeper`] |
 //! | fan-out | [`live`] |
-//! | adapters | [`store`], [`tls`], [`config`], [`observe`] |
+//! | adapters | [`store`], [`tls`], [`config`], [`observe`], [`machine`] |
 //! | files | [`disk`] |
 //! | rules (pure) | [`answer`], [`ingest`], [`export`] |
-//! | basic rules (pure) | [`telemetry`], [`guard`] |
+//! | basic rules (pure) | [`telemetry`], [`guard`], [`renewal`] |
 //! | ground | [`clock`], [`reading`], `casement-proto`, `casement-core` |
 //!
 //! One exception: rules may name the plain data of the [`store`]'s port (a reading, a device, a row of an export), but
@@ -37,9 +37,12 @@ pub mod export;
 pub mod guard;
 pub mod ingest;
 pub mod intake;
+pub mod keeper;
 pub mod live;
+pub mod machine;
 pub mod observe;
 pub mod reading;
+pub mod renewal;
 pub mod simulate;
 pub mod store;
 pub mod telemetry;

@@ -10,6 +10,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::io::IsTerminal;
+use std::sync::atomic::AtomicU64;
 use tracing_subscriber::EnvFilter;
 
 /// Sends log lines to stderr: level by `$CASEMENT_LOG` (default `info`), colours on a terminal unless `NO_COLOR`.
@@ -73,6 +74,77 @@ pub struct Counters {
     pub viewers: Gauge,
     /// Devices that report.
     pub devices_online: Gauge,
+    /// The certificate that is shown, and the way to the next one.
+    pub certificate: CertificateCounters,
+}
+
+/// What is counted of certificates. Times are unix seconds; 0 stands for never.
+#[derive(Clone, Debug, Default)]
+pub struct CertificateCounters {
+    /// End of the certificate that is shown.
+    pub not_after: Gauge,
+    /// Days until then.
+    pub days_left: Gauge<f64, AtomicU64>,
+    /// 1 when browsers know the authority behind it.
+    pub publicly_trusted: Gauge,
+    /// Last attempt to get one.
+    pub last_attempt: Gauge,
+    /// Last attempt that succeeded.
+    pub last_success: Gauge,
+    /// Next attempt.
+    pub next_attempt: Gauge,
+    /// 1 when nothing is tried until somebody mends something.
+    pub stopped: Gauge,
+    /// Attempts by outcome.
+    pub attempts: Family<AttemptLabel, Counter>,
+    /// Requests to the authority.
+    pub requests: Counter,
+}
+
+/// Label of [`CertificateCounters::attempts`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AttemptLabel {
+    /// `issued` or `failed`.
+    pub outcome: &'static str,
+}
+
+impl CertificateCounters {
+    fn register(&self, registry: &mut Registry) {
+        let gauges = [
+            (
+                "certificate_not_after_timestamp_seconds",
+                "When the certificate that is shown ends",
+                &self.not_after,
+            ),
+            ("certificate_publicly_trusted", "Whether browsers know its authority", &self.publicly_trusted),
+            (
+                "certificate_last_attempt_timestamp_seconds",
+                "Last attempt to get a certificate",
+                &self.last_attempt,
+            ),
+            (
+                "certificate_last_success_timestamp_seconds",
+                "Last certificate that was issued",
+                &self.last_success,
+            ),
+            (
+                "certificate_next_attempt_timestamp_seconds",
+                "Next planned attempt; 0 when none is",
+                &self.next_attempt,
+            ),
+            ("certificate_stopped", "Whether nothing is tried until somebody mends something", &self.stopped),
+        ];
+        for (name, help, gauge) in gauges {
+            registry.register(name, help, gauge.clone());
+        }
+        registry.register(
+            "certificate_days_left",
+            "Days until the certificate that is shown ends",
+            self.days_left.clone(),
+        );
+        registry.register("certificate_attempts", "Attempts to get a certificate", self.attempts.clone());
+        registry.register("acme_requests", "Requests to the certificate authority", self.requests.clone());
+    }
 }
 
 impl fmt::Debug for Counters {
@@ -94,6 +166,7 @@ impl Default for Counters {
             handshakes_failed: Counter::default(),
             viewers: Gauge::default(),
             devices_online: Gauge::default(),
+            certificate: CertificateCounters::default(),
             registry: Registry::default(),
         };
         registry.register("readings", "Readings by what became of them", made.readings.clone());
@@ -118,6 +191,7 @@ impl Default for Counters {
         );
         registry.register("live_viewers", "Open live streams", made.viewers.clone());
         registry.register("devices_online", "Devices that report", made.devices_online.clone());
+        made.certificate.register(&mut registry);
         registry.register(
             "build",
             "The running version",

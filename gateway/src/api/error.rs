@@ -69,6 +69,11 @@ impl ApiError {
         Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", detail)
     }
 
+    /// 409: not as things are.
+    pub(super) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", detail)
+    }
+
     /// 413: too much at once.
     pub(super) fn too_large(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)

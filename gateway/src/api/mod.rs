@@ -2,6 +2,7 @@
 //!
 //! One file per noun, each with its own `router()`; [`router`] lists them.
 
+mod certificate;
 mod devices;
 mod docs;
 mod error;
@@ -25,6 +26,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 pub fn router(desk: Desk) -> Router {
     let for_people = Router::new()
         .merge(devices::router())
+        .merge(certificate::router())
         .merge(readings::router_out())
         .merge(docs::router())
         .layer(CompressionLayer::new().gzip(true));

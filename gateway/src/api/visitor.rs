@@ -2,7 +2,7 @@
 
 use super::ApiError;
 use crate::access::Who;
-use crate::desk::{BadCredentials, Desk, Peer};
+use crate::desk::{BadCredentials, Desk, Peer, same_origin};
 use axum::extract::{FromRequestParts, Query};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
@@ -17,6 +17,13 @@ pub(super) struct Reader {
 
 /// Somebody who may look at the gateway's own numbers: an administrator, or a process on the same machine.
 pub(super) struct Operator;
+
+/// Somebody who belongs here: whoever has signed in or shows a token that reads, or a process on the same machine. An
+/// open dashboard does not make visitors insiders.
+pub(super) struct Insider;
+
+/// An administrator. A browser's session counts only on our own pages.
+pub(super) struct Admin;
 
 /// What the query string asks for; one that cannot be read is a problem like any other.
 pub(super) struct Asked<T>(pub(super) T);
@@ -95,6 +102,42 @@ impl FromRequestParts<Desk> for Operator {
                 Err(ApiError::forbidden("this needs a token of scope admin"))
             }
             None => Err(ApiError::unauthorized("this needs a token of scope admin")),
+        }
+    }
+}
+
+impl FromRequestParts<Desk> for Insider {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, ApiError> {
+        if Peer::of(&parts.extensions).is_loopback() {
+            return Ok(Self);
+        }
+        match who(parts, desk).await? {
+            Some(Who::Reader | Who::Admin) => Ok(Self),
+            Some(Who::Device(_)) => Err(ApiError::forbidden("a device's token sends readings")),
+            None => Err(ApiError::unauthorized(
+                "sign in at /login, or send a token made with `casement token create --scope read`",
+            )),
+        }
+    }
+}
+
+impl FromRequestParts<Desk> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, ApiError> {
+        if !parts.headers.contains_key(AUTHORIZATION) && !same_origin(&parts.headers) {
+            return Err(ApiError::forbidden("this request was sent from another site"));
+        }
+        match who(parts, desk).await? {
+            Some(Who::Admin) => Ok(Self),
+            Some(Who::Reader | Who::Device(_)) => {
+                Err(ApiError::forbidden("this needs a token of scope admin"))
+            }
+            None => Err(ApiError::unauthorized(
+                "this needs a token of scope admin: `casement token create --scope admin`",
+            )),
         }
     }
 }

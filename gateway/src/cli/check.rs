@@ -15,7 +15,7 @@ pub(super) fn check(context: &Context) -> Done {
         format!("[{}]", quoted.join(", "))
     };
     let source = match &config.tls.source {
-        TlsSource::Acme => "acme",
+        TlsSource::Acme(_) => "acme",
         TlsSource::SelfSigned => "self-signed",
         TlsSource::Files { .. } => "files",
     };

@@ -1,5 +1,6 @@
 //! The command line. One file per command; every one of them works beside a running gateway and without one.
 
+mod cert;
 mod check;
 mod device;
 mod export;
@@ -44,6 +45,9 @@ enum Command {
     Demo(serve::Demo),
     /// Check the configuration and print what is in force
     Check,
+    /// The certificate: state, renewal, import
+    #[command(subcommand)]
+    Cert(cert::Cert),
     /// Devices and their tokens
     #[command(subcommand)]
     Device(device::Device),
@@ -187,6 +191,7 @@ async fn run(command: Command, context: &Context) -> Done {
         Command::Serve => serve::serve(context).await,
         Command::Demo(demo) => serve::demo(demo, context).await,
         Command::Check => check::check(context),
+        Command::Cert(command) => cert::run(command, context).await,
         Command::Device(command) => device::run(command, context).await,
         Command::Token(command) => token::run(command, context).await,
         Command::Simulate(command) => simulate::run(command, context).await,

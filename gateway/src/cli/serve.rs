@@ -5,7 +5,7 @@ use crate::app::{Addresses, App};
 use crate::clock;
 use crate::config::{Config, Loaded, Sources};
 use crate::simulate::{Fleet, Totals};
-use crate::tls::own_certificate;
+use crate::tls::self_signed;
 use clap::Args;
 use rustls::RootCertStore;
 use sd_notify::NotifyState;
@@ -75,7 +75,7 @@ pub(super) async fn demo(demo: Demo, context: &Context) -> Done {
 /// The simulated rooms, which trust the certificate that the gateway has made.
 async fn fleet(demo: &Demo, config: &Config, url: &str) -> Result<Fleet, Failure> {
     let mut roots = RootCertStore::empty();
-    simulate::trust(&mut roots, &own_certificate(&config.certs_dir()))?;
+    simulate::trust(&mut roots, &self_signed::certificate(&config.certs_dir()))?;
     let store = crate::store::open(&config.store_url, &config.data_dir).await?;
     let tokens = simulate::register(&*store, demo.rooms).await?;
     // A demo that runs again goes on where it was.

@@ -5,7 +5,7 @@ use crate::clock;
 use crate::reading::Device;
 use crate::simulate::{self, Fleet, RoomKind, Totals, Virtual};
 use crate::store::{Store, StoreError};
-use crate::tls::own_certificate;
+use crate::tls::self_signed;
 use casement_proto::DeviceId;
 use clap::Args;
 use rustls::RootCertStore;
@@ -71,7 +71,7 @@ pub(super) async fn run(command: Simulate, context: &Context) -> Done {
         (None, count) => {
             let (config, store) = context.store().await?;
             if command.ca.is_none() {
-                let own = own_certificate(&config.certs_dir());
+                let own = self_signed::certificate(&config.certs_dir());
                 if own.exists() {
                     trust(&mut roots, &own)?;
                 }

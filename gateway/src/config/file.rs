@@ -178,12 +178,7 @@ impl Found {
     /// Adds a warning that a value is understood but not acted on.
     pub(super) fn no_effect(&mut self, key: &'static str) {
         let place = self.place(key);
-        let what = if key == "tls.source" {
-            "\"acme\" has no effect in this version: the self-signed certificate is shown".to_owned()
-        } else {
-            "has no effect in this version".to_owned()
-        };
-        self.warn(place, key, what);
+        self.warn(place, key, "has no effect in this version".to_owned());
     }
 
     /// Adds the problem that a value is not among the possible ones.
@@ -207,6 +202,11 @@ impl Found {
         }
         let key = KEYS.iter().find(|key| key.path == path)?;
         from_text(key, key.default)
+    }
+
+    /// Whether somebody wrote it down.
+    pub(super) fn is_set(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
     }
 
     /// A text.

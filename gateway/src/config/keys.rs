@@ -40,7 +40,24 @@ pub static KEYS: &[Key] = &[
         r#""self-signed""#,
         "Where the certificate comes from: acme, files or self-signed.",
     ),
-    key("tls.names", Kind::List, r#"["localhost", "127.0.0.1", "::1"]"#, "Names and addresses it is for."),
+    key(
+        "tls.names",
+        Kind::List,
+        r#"["localhost", "127.0.0.1", "::1"]"#,
+        "Names and addresses it is for; with acme, [] means this machine's public addresses.",
+    ),
+    key(
+        "tls.hsts",
+        Kind::Text,
+        r#""auto""#,
+        "Browsers insist on HTTPS: auto (once publicly trusted), always, never.",
+    ),
+    key(
+        "tls.device_chain",
+        Kind::Text,
+        r#""full""#,
+        "Chain for clients without HTTP/2: full, or short (without its last certificate).",
+    ),
     key(
         "tls.acme.directory",
         Kind::Text,
@@ -53,7 +70,13 @@ pub static KEYS: &[Key] = &[
     key("tls.acme.ca_bundle", Kind::Text, r#""""#, "PEM to trust for the directory itself."),
     key("tls.acme.eab_kid", Kind::Text, r#""""#, "External account binding: key identifier."),
     key("tls.acme.eab_hmac_file", Kind::Text, r#""""#, "External account binding: file with the key."),
-    key("tls.files.cert", Kind::Text, r#""""#, "PEM chain, leaf first."),
+    key(
+        "tls.acme.thumbprint",
+        Kind::Text,
+        r#""""#,
+        "Another machine's account whose HTTP-01 challenges are answered, too.",
+    ),
+    key("tls.files.cert", Kind::Text, r#""""#, "PEM chain, leaf first; or the folder of a certbot lineage."),
     key("tls.files.key", Kind::Text, r#""""#, "PEM private key."),
     key(
         "access.dashboard",

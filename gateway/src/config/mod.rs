@@ -8,6 +8,7 @@ pub mod keys;
 
 pub use file::{Problem, Severity};
 
+use crate::renewal::Challenge;
 use crate::telemetry::time;
 use casement_proto::band::{self, Profile};
 use file::Found;
@@ -33,6 +34,16 @@ pub struct Config {
 }
 
 impl Config {
+    /// Where the account at the authority and the history of orders are kept.
+    pub fn acme_dir(&self) -> PathBuf {
+        self.data_dir.join("acme")
+    }
+
+    /// Held by the process that keeps its data there.
+    pub fn lock_file(&self) -> PathBuf {
+        self.data_dir.join("casement.lock")
+    }
+
     /// Where certificates and their keys are kept.
     pub fn certs_dir(&self) -> PathBuf {
         self.data_dir.join("certs")
@@ -53,22 +64,66 @@ pub struct Listen {
 pub struct Tls {
     /// Where it comes from.
     pub source: TlsSource,
-    /// DNS names and IP addresses that it is for.
+    /// DNS names and IP addresses that it is for; with an authority, none means this machine's public addresses.
     pub names: Vec<String>,
+    /// Whether browsers are told to insist on HTTPS.
+    pub hsts: Hsts,
+    /// Clients that do not speak HTTP/2 are shown the chain without its last certificate.
+    pub short_device_chain: bool,
+}
+
+impl Tls {
+    /// The names that a certificate made here is for.
+    pub fn own_names(&self) -> Vec<String> {
+        if self.names.is_empty() { LOCAL_NAMES.map(str::to_owned).to_vec() } else { self.names.clone() }
+    }
+}
+
+/// What a certificate made here is for when no name is given.
+const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// Whether browsers are told to insist on HTTPS (RFC 6797).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hsts {
+    /// Once the certificate that is shown is publicly trusted.
+    Auto,
+    /// With a private authority, too.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How to deal with a certificate authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acme {
+    /// URL of its directory.
+    pub directory: String,
+    /// Whom it may write to: `mailto:…`; empty for nobody.
+    pub contact: String,
+    /// The challenge to use; `None` chooses.
+    pub challenge: Option<Challenge>,
+    /// The profile to ask for; empty for none.
+    pub profile: String,
+    /// PEM to trust for the directory itself; `None` trusts what browsers trust.
+    pub ca_bundle: Option<PathBuf>,
+    /// External account binding: key identifier and the file with the key.
+    pub binding: Option<(String, PathBuf)>,
+    /// Thumbprint of another machine's account whose HTTP-01 challenges are answered, too.
+    pub thumbprint: Option<String>,
 }
 
 /// Where the certificate comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TlsSource {
-    /// A certificate authority. This version shows the self-signed one in its place.
-    Acme,
+    /// A certificate authority.
+    Acme(Acme),
     /// Made here.
     SelfSigned,
     /// A pair of PEM files.
     Files {
-        /// The chain, leaf first.
+        /// The chain, leaf first; or the folder of a certbot lineage.
         cert: PathBuf,
-        /// The leaf's private key.
+        /// The leaf's private key; may be empty with a folder.
         key: PathBuf,
     },
 }
@@ -204,35 +259,7 @@ fn build(found: &mut Found) -> Option<Config> {
     if !addresses(found, "listen.mqtts").is_empty() {
         found.no_effect("listen.mqtts");
     }
-    let names = found.list("tls.names");
-    for name in &names {
-        if !is_name(name) {
-            let what = format!("\"{name}\" is neither a DNS name nor an IP address");
-            found.problem(
-                "tls.names",
-                &what,
-                "write names without scheme, port or path: \"air.example.org\"",
-            );
-        }
-    }
-    let source = match found.text("tls.source").as_str() {
-        "acme" => {
-            found.no_effect("tls.source");
-            Some(TlsSource::Acme)
-        }
-        "self-signed" => Some(TlsSource::SelfSigned),
-        "files" => {
-            Some(TlsSource::Files { cert: found.file("tls.files.cert"), key: found.file("tls.files.key") })
-        }
-        other => found.not_one_of("tls.source", other, &["acme", "files", "self-signed"]),
-    };
-    match found.text("tls.acme.challenge").as_str() {
-        "auto" | "http-01" | "tls-alpn-01" => {}
-        other => {
-            let _: Option<()> =
-                found.not_one_of("tls.acme.challenge", other, &["auto", "http-01", "tls-alpn-01"]);
-        }
-    }
+    let tls = tls(found);
     let public = match found.text("access.dashboard").as_str() {
         "public" => Some(true),
         "private" => Some(false),
@@ -266,7 +293,7 @@ fn build(found: &mut Found) -> Option<Config> {
     Some(Config {
         data_dir,
         listen,
-        tls: Tls { source: source?, names },
+        tls: tls?,
         dashboard_public: public?,
         store_url,
         site: Site {
@@ -276,6 +303,128 @@ fn build(found: &mut Found) -> Option<Config> {
             bands: bands?,
         },
     })
+}
+
+/// Most names in one certificate: what Let's Encrypt puts into a `tlsserver` or `shortlived` one.
+const NAMES_MAX: usize = 25;
+
+fn tls(found: &mut Found) -> Option<Tls> {
+    let kind = found.text("tls.source");
+    let mut names = found.list("tls.names");
+    if kind == "acme" && !found.is_set("tls.names") {
+        // The default is for a certificate made here; an authority never gives one for "localhost".
+        names.clear();
+    }
+    if names.len() > NAMES_MAX {
+        found.problem(
+            "tls.names",
+            &format!("has {} names", names.len()),
+            "at most 25 fit into one certificate",
+        );
+    }
+    for name in &names {
+        if !is_name(name) {
+            let what = format!("\"{name}\" is neither a DNS name nor an IP address");
+            found.problem(
+                "tls.names",
+                &what,
+                "write names without scheme, port or path: \"air.example.org\"",
+            );
+        } else if kind == "acme" && name.starts_with("*.") {
+            found.problem(
+                "tls.names",
+                &format!("\"{name}\" needs a DNS-01 challenge, which this version does not have"),
+                "list the names one by one, or use tls.source = \"files\"",
+            );
+        }
+    }
+    let acme = acme(found);
+    let source = match kind.as_str() {
+        "acme" => Some(TlsSource::Acme(acme?)),
+        "self-signed" => Some(TlsSource::SelfSigned),
+        "files" => {
+            let cert = found.file("tls.files.cert");
+            let key = found.text("tls.files.key");
+            // The folder of a lineage holds its key; a file has an ending.
+            let folder = key.is_empty() && cert.extension().is_none();
+            let key = if folder { PathBuf::new() } else { found.file("tls.files.key") };
+            Some(TlsSource::Files { cert, key })
+        }
+        other => found.not_one_of("tls.source", other, &["acme", "files", "self-signed"]),
+    };
+    let hsts = match found.text("tls.hsts").as_str() {
+        "auto" => Some(Hsts::Auto),
+        "always" => Some(Hsts::Always),
+        "never" => Some(Hsts::Never),
+        other => found.not_one_of("tls.hsts", other, &["auto", "always", "never"]),
+    };
+    let short_device_chain = match found.text("tls.device_chain").as_str() {
+        "full" => Some(false),
+        "short" => Some(true),
+        other => found.not_one_of("tls.device_chain", other, &["full", "short"]),
+    };
+    Some(Tls { source: source?, names, hsts: hsts?, short_device_chain: short_device_chain? })
+}
+
+fn acme(found: &mut Found) -> Option<Acme> {
+    let directory = found.text("tls.acme.directory");
+    if !directory.starts_with("https://") || directory.len() > 300 {
+        found.problem("tls.acme.directory", "is not an https:// address", "leave it out for Let's Encrypt");
+    }
+    let contact = found.text("tls.acme.contact");
+    if !contact.is_empty()
+        && (!contact.starts_with("mailto:") || !contact.contains('@') || contact.len() > 300)
+    {
+        found.problem(
+            "tls.acme.contact",
+            "is not an address to write to",
+            "write \"mailto:me@example.org\", or leave it empty",
+        );
+    }
+    let challenge = match found.text("tls.acme.challenge").as_str() {
+        "auto" => Some(None),
+        "http-01" => Some(Some(Challenge::Http01)),
+        "tls-alpn-01" => Some(Some(Challenge::TlsAlpn01)),
+        other => found.not_one_of("tls.acme.challenge", other, &["auto", "http-01", "tls-alpn-01"]),
+    };
+    let profile = found.text("tls.acme.profile");
+    if !profile.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') || profile.len() > 64 {
+        found.problem(
+            "tls.acme.profile",
+            "is not the name of a profile",
+            "for example \"tlsserver\", or leave it empty",
+        );
+    }
+    let (kid, hmac) = (found.text("tls.acme.eab_kid"), found.text("tls.acme.eab_hmac_file"));
+    let binding = match (kid.is_empty(), hmac.is_empty()) {
+        (true, true) => None,
+        (false, false) => Some((kid, PathBuf::from(hmac))),
+        (false, true) => {
+            found.problem(
+                "tls.acme.eab_hmac_file",
+                "is missing",
+                "eab_kid and eab_hmac_file belong together",
+            );
+            None
+        }
+        (true, false) => {
+            found.problem("tls.acme.eab_kid", "is missing", "eab_kid and eab_hmac_file belong together");
+            None
+        }
+    };
+    let thumbprint = found.text("tls.acme.thumbprint");
+    // SHA-256 in base64url (RFC 7638 §3).
+    let letters = thumbprint.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if !thumbprint.is_empty() && (thumbprint.len() != 43 || !letters) {
+        found.problem(
+            "tls.acme.thumbprint",
+            &format!("\"{thumbprint}\" is not a thumbprint"),
+            "`casement cert status` on the other machine shows its thumbprint: 43 letters, digits, - and _",
+        );
+    }
+    let thumbprint = Some(thumbprint).filter(|text| !text.is_empty());
+    let ca_bundle = Some(found.text("tls.acme.ca_bundle")).filter(|text| !text.is_empty()).map(PathBuf::from);
+    Some(Acme { directory, contact, challenge: challenge?, profile, ca_bundle, binding, thumbprint })
 }
 
 /// Most addresses of one kind.

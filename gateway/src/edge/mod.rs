@@ -1,13 +1,16 @@
 //! The listeners: accept, shake hands, hand over to the application, drain.
 //!
 //! Limits, all of them per process: [`CONNECTIONS_MAX`] at once, [`CONNECTIONS_PER_ADDRESS_MAX`] from one address (a
-//! connection above either is closed at once), [`HANDSHAKE_TIMEOUT`] for TLS, [`HEADER_TIMEOUT`] for a request's head
+//! connection above either is closed at once); plain HTTP has seats of its own, [`PLAIN_CONNECTIONS_MAX`], so that an
+//! authority's check finds one however full the house is; [`HANDSHAKE_TIMEOUT`] for TLS, [`HEADER_TIMEOUT`] for a request's head
 //! and for the pause between two requests, 100 streams and 16 KiB of headers on HTTP/2, 64 KiB of buffer on HTTP/1.
 
 mod redirect;
 
 use crate::desk::Peer;
 use crate::observe::Counters;
+use crate::tls::challenge;
+use crate::tls::{Asking, Certificates, Https};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
@@ -15,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use rustls::ServerConfig;
+use rustls::server::Acceptor;
 use socket2::{SockRef, TcpKeepalive};
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -26,8 +29,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -37,6 +41,9 @@ pub const CONNECTIONS_MAX: usize = 1024;
 
 /// Connections at once from one address. Thirty classrooms behind one router fit; one attacker does not fill the door.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
+
+/// Connections over plain HTTP at once; from one address an eighth of them.
+pub const PLAIN_CONNECTIONS_MAX: usize = 256;
 
 /// How long a TLS handshake may take.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,16 +92,18 @@ impl Bound {
     /// Accepts until `shutdown`, then lets running requests finish for at most [`DRAIN`].
     pub async fn run(
         self,
-        tls: Arc<ServerConfig>,
+        tls: Https,
+        certificates: Arc<Certificates>,
         app: Router,
         counters: Arc<Counters>,
         shutdown: CancellationToken,
     ) {
         let port = self.https().first().map_or(443, SocketAddr::port);
         let door = Arc::new(Door {
-            seats: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-            addresses: Mutex::new(HashMap::new()),
-            acceptor: TlsAcceptor::from(tls),
+            seats: Seats::new(CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX),
+            plain_seats: Seats::new(PLAIN_CONNECTIONS_MAX, PLAIN_CONNECTIONS_MAX / 8),
+            tls,
+            certificates,
             app,
             https_port: port,
             counters,
@@ -135,9 +144,10 @@ enum Kind {
 }
 
 struct Door {
-    seats: Arc<Semaphore>,
-    addresses: Mutex<HashMap<IpAddr, usize>>,
-    acceptor: TlsAcceptor,
+    seats: Seats,
+    plain_seats: Seats,
+    tls: Https,
+    certificates: Arc<Certificates>,
     app: Router,
     https_port: u16,
     counters: Arc<Counters>,
@@ -168,11 +178,11 @@ async fn accept(door: Arc<Door>, kind: Kind, listener: TcpListener) {
 
 impl Door {
     async fn serve(self: Arc<Self>, kind: Kind, stream: TcpStream, peer: IpAddr) {
-        let Ok(_seat) = Arc::clone(&self.seats).try_acquire_owned() else {
-            self.counters.connections_refused.inc();
-            return;
+        let seats = match kind {
+            Kind::Http => &self.plain_seats,
+            Kind::Https => &self.seats,
         };
-        let Some(_place) = Place::take(&self, peer) else {
+        let Some(_seat) = seats.take(peer) else {
             self.counters.connections_refused.inc();
             return;
         };
@@ -181,12 +191,14 @@ impl Door {
         match kind {
             Kind::Http => self.drive(auto_http1(), stream, peer, Kind::Http).await,
             Kind::Https => {
-                match tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => {
+                match tokio::time::timeout(HANDSHAKE_TIMEOUT, self.shake_hands(stream)).await {
+                    Ok(Ok((stream, Asking::Client))) => {
                         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                         let builder = if http2 { auto_http2() } else { auto_http1() };
                         self.drive(builder, stream, peer, Kind::Https).await;
                     }
+                    // It has seen what it came for (RFC 8737 §4).
+                    Ok(Ok((_, Asking::Authority))) => {}
                     Ok(Err(error)) => {
                         self.counters.handshakes_failed.inc();
                         tracing::debug!(%peer, %error, "a TLS handshake failed");
@@ -199,6 +211,12 @@ impl Door {
             }
         }
         self.counters.connections.dec();
+    }
+
+    async fn shake_hands(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Asking)> {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let (config, asking) = self.tls.for_client(&start.client_hello());
+        Ok((start.into_stream(config).await?, asking))
     }
 
     async fn drive<S>(
@@ -236,12 +254,27 @@ impl Door {
         peer: IpAddr,
     ) -> Result<Response<Body>, Infallible> {
         match kind {
-            Kind::Http => Ok(self.redirect(&request)),
+            Kind::Http => Ok(self.prove(&request).unwrap_or_else(|| self.redirect(&request))),
             Kind::Https => {
                 request.extensions_mut().insert(Peer(peer));
                 self.app.clone().oneshot(request.map(Body::new)).await
             }
         }
+    }
+
+    /// What an authority asks for on the way to a certificate. It comes before everything else: no redirect, no ban.
+    fn prove(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
+        let token = request.uri().path().strip_prefix(challenge::PATH)?;
+        let (status, text) = match self.certificates.challenges.file(token) {
+            Some(content) => (StatusCode::OK, content),
+            None => (StatusCode::NOT_FOUND, "there is no such challenge\n".to_owned()),
+        };
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() = status;
+        let kind = header::HeaderValue::from_static("text/plain");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+        Some(response)
     }
 
     fn redirect(&self, request: &Request<Incoming>) -> Response<Body> {
@@ -297,27 +330,40 @@ fn auto_http2() -> auto::Builder<TokioExecutor> {
     builder().http2_only()
 }
 
-/// A connection's place among those of its address; given back when dropped.
-struct Place<'a> {
-    door: &'a Door,
-    peer: IpAddr,
+/// Places for connections: so many altogether, so many from one address.
+struct Seats {
+    all: Arc<Semaphore>,
+    addresses: Mutex<HashMap<IpAddr, usize>>,
+    per_address: usize,
 }
 
-impl<'a> Place<'a> {
-    fn take(door: &'a Door, peer: IpAddr) -> Option<Self> {
-        let mut addresses = door.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+impl Seats {
+    fn new(all: usize, per_address: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(all)), addresses: Mutex::new(HashMap::new()), per_address }
+    }
+
+    fn take(&self, peer: IpAddr) -> Option<Seat<'_>> {
+        let permit = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let count = addresses.entry(peer).or_insert(0);
-        if *count >= CONNECTIONS_PER_ADDRESS_MAX {
+        if *count >= self.per_address {
             return None;
         }
         *count += 1;
-        Some(Self { door, peer })
+        Some(Seat { seats: self, peer, _permit: permit })
     }
 }
 
-impl Drop for Place<'_> {
+/// A connection's place; given back when dropped.
+struct Seat<'a> {
+    seats: &'a Seats,
+    peer: IpAddr,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        let mut addresses = self.door.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut addresses = self.seats.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = addresses.get_mut(&self.peer) {
             *count -= 1;
             if *count == 0 {

@@ -1,6 +1,7 @@
 //! A certificate for when no authority has given one: HTTPS answers from the first second on.
 
 use super::TlsError;
+use super::pair::Pair;
 use crate::disk;
 use jiff::{Timestamp, ToSpan};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, date_time_ymd};
@@ -13,41 +14,43 @@ const DAYS: i64 = 397;
 /// It is made anew when fewer days are left.
 const DAYS_LEFT_MIN: i64 = 30;
 
-/// Where the pair lies.
-pub(super) struct Files {
-    pub(super) cert: PathBuf,
-    pub(super) key: PathBuf,
-}
-
 /// Where the certificate lies in the folder of certificates.
-pub(super) fn certificate(dir: &Path) -> PathBuf {
+pub fn certificate(dir: &Path) -> PathBuf {
     dir.join("self-signed.pem")
 }
 
 /// Gives the kept pair when it is for these names and good for a while; makes one otherwise.
-pub(super) fn keep(dir: &Path, names: &[String], now_ms: i64) -> Result<Files, TlsError> {
-    let files = Files { cert: certificate(dir), key: dir.join("self-signed.key") };
+///
+/// # Errors
+/// [`TlsError`] when it cannot be made or kept.
+pub fn keep(dir: &Path, names: &[String], now_ms: i64) -> Result<Pair, TlsError> {
+    let (cert_file, key_file) = (certificate(dir), dir.join("self-signed.key"));
     let label = dir.join("self-signed.for");
     let day = now_ms.div_euclid(86_400_000);
     if let Ok(text) = std::fs::read_to_string(&label)
         && let Some((until, kept_names)) = text.split_once('\n')
         && until.parse::<i64>().is_ok_and(|until| until - DAYS_LEFT_MIN >= day && until - DAYS <= day)
         && kept_names.lines().eq(names.iter().map(String::as_str))
-        && files.cert.exists()
-        && files.key.exists()
+        && let Ok(pair) = Pair::from_files(&cert_file, &key_file)
     {
-        return Ok(files);
+        return Ok(pair);
     }
     let (cert, key) = make(names, now_ms).map_err(TlsError::NotMade)?;
+    let pair = Pair::from_pem(cert.as_bytes(), &cert_file, key.as_bytes(), &key_file)?;
     let write = |file: &Path, bytes: &[u8]| {
         disk::write_private(file, bytes).map_err(|source| TlsError::NotKept { file: file.to_owned(), source })
     };
-    disk::private_dir(dir).map_err(|source| TlsError::NotKept { file: dir.to_owned(), source })?;
-    // The label goes last: without it the pair is made again.
-    write(&files.key, key.as_bytes())?;
-    write(&files.cert, cert.as_bytes())?;
-    write(&label, format!("{}\n{}\n", day + DAYS, names.join("\n")).as_bytes())?;
-    Ok(files)
+    let kept = disk::private_dir(dir)
+        .map_err(|source| TlsError::NotKept { file: dir.to_owned(), source })
+        // The label goes last: without it the pair is made again.
+        .and_then(|()| write(&key_file, key.as_bytes()))
+        .and_then(|()| write(&cert_file, cert.as_bytes()))
+        .and_then(|()| write(&label, format!("{}\n{}\n", day + DAYS, names.join("\n")).as_bytes()));
+    if let Err(error) = kept {
+        // HTTPS answers on a full disk, too; the next start makes another one.
+        tracing::warn!(%error, "the self-signed certificate is not kept");
+    }
+    Ok(pair)
 }
 
 fn make(names: &[String], now_ms: i64) -> Result<(String, String), rcgen::Error> {

@@ -3,7 +3,7 @@
 mod plain;
 
 use crate::access::{Denied, Who};
-use crate::desk::{self, Desk, Peer, SESSION_COOKIE};
+use crate::desk::{self, Desk, Peer, SESSION_COOKIE, same_origin};
 use crate::telemetry::series::Window;
 use crate::telemetry::time;
 use crate::{access, answer, clock, guard};
@@ -12,8 +12,8 @@ use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Form, Path, Query, Request, State};
 use axum::http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    HeaderName, IF_NONE_MATCH, LOCATION, ORIGIN, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
-    STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    HeaderName, IF_NONE_MATCH, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE, STRICT_TRANSPORT_SECURITY,
+    VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
@@ -35,6 +35,10 @@ const FORM_BYTES_MAX: usize = 4096;
 /// Points of the chart that a room's page begins with.
 const FIRST_POINTS: u32 = 1000;
 
+/// What stands on the page of the certificate where scripts do not run.
+const CERTIFICATE: &str = "<main><p><a href=\"/\">All rooms</a></p><h1>Certificate</h1><p>This page needs scripts. \
+                           On the server, <code>casement cert status</code> says the same.</p></main>";
+
 #[derive(RustEmbed)]
 #[folder = "$CASEMENT_WEB_OUT"]
 struct Files;
@@ -45,13 +49,22 @@ pub fn router(desk: Desk) -> Router {
     let pages = Router::new()
         .route("/", get(rooms))
         .route("/r/{room}", get(room))
+        .route("/certificate", get(certificate))
         .route("/login", get(login_page).post(sign_in).layer(DefaultBodyLimit::max(FORM_BYTES_MAX)))
         .layer(CompressionLayer::new().gzip(true));
     pages.route("/logout", post(sign_out)).fallback(file).with_state(desk)
 }
 
+/// What is said while only the certificate is seen to.
+pub fn closed() -> Router {
+    Router::new().fallback(|| async { (StatusCode::SERVICE_UNAVAILABLE, "The gateway is not running.\n") })
+}
+
+/// How long browsers insist on HTTPS after a visit, in seconds: a year. Subdomains are somebody else's.
+const HSTS: &str = "max-age=31536000";
+
 /// Puts the headers on every answer that browsers need to be strict. For the outermost layer.
-pub async fn strict(request: Request, next: Next) -> Response {
+pub async fn strict(State(desk): State<Desk>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let fixed: [(HeaderName, &str); 6] = [
         (CONTENT_SECURITY_POLICY, CSP),
@@ -69,7 +82,9 @@ pub async fn strict(request: Request, next: Next) -> Response {
         headers.insert(name, HeaderValue::from_static(value));
     }
     // Not before a certificate is publicly trusted: a browser that believed it would lock its user out.
-    debug_assert!(!headers.contains_key(STRICT_TRANSPORT_SECURITY));
+    if desk.keeper.hsts() {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
+    }
     response
 }
 
@@ -93,7 +108,7 @@ fn after_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
 /// Layers for everything behind the door.
 pub fn behind_the_door(app: Router, desk: Desk) -> Router {
     app.layer(CatchPanicLayer::custom(after_panic))
-        .layer(middleware::from_fn(strict))
+        .layer(middleware::from_fn_with_state(desk.clone(), strict))
         .layer(middleware::from_fn_with_state(desk, counted))
 }
 
@@ -124,6 +139,23 @@ async fn rooms(State(desk): State<Desk>, request: Request) -> Response {
 
 async fn room(State(desk): State<Desk>, Path(room): Path<String>, request: Request) -> Response {
     page(&desk, &Asked::new(request), Some(&room)).await
+}
+
+/// The page of the certificate. What it shows is not for every visitor, so its script asks for it.
+async fn certificate(State(desk): State<Desk>, request: Request) -> Response {
+    let asked = Asked::new(request);
+    let Some(signed_in) = asked.reader(&desk).await else {
+        return to_login(&asked.uri);
+    };
+    if let Err(error) = desk.refresh().await {
+        return failed(&error);
+    }
+    let (_, view) = desk.devices(signed_in);
+    let title = format!("Certificate · {}", view.site.name);
+    match serde_json::to_value(&view) {
+        Ok(boot) => shell(StatusCode::OK, &title, CERTIFICATE, Some(&boot)),
+        Err(error) => failed(&error),
+    }
 }
 
 /// The shell with a plain table and everything that the scripts need for the first paint.
@@ -298,19 +330,6 @@ async fn sign_out(State(desk): State<Desk>, headers: HeaderMap) -> Response {
     }
     let gone = format!("{SESSION_COOKIE}=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax");
     (StatusCode::SEE_OTHER, [(LOCATION, "/login".to_owned()), (SET_COOKIE, gone)]).into_response()
-}
-
-/// A form from our own page, or from a program that is no browser. Browsers say where a form comes from.
-fn same_origin(headers: &HeaderMap) -> bool {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    match (text("sec-fetch-site"), text(ORIGIN.as_str()), text("host")) {
-        (Some("same-origin" | "none"), ..) => true,
-        (Some(_), ..) => false,
-        (None, None, _) => true,
-        (None, Some(origin), Some(host)) => origin.strip_prefix("https://") == Some(host),
-        // HTTP/2 carries the host elsewhere; every browser that speaks it sends Sec-Fetch-Site.
-        (None, Some(_), None) => false,
-    }
 }
 
 async fn file(State(desk): State<Desk>, request: Request) -> Response {

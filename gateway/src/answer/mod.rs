@@ -1,5 +1,7 @@
 //! The shapes of answers, as they travel. Everything that leaves as JSON is written down here.
 
+pub mod certificate;
+
 use crate::reading::StoredReading;
 use crate::telemetry::condition::{Condition, SPARK_STEP_MS};
 use crate::telemetry::series::{Data, Points};
