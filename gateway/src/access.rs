@@ -63,7 +63,8 @@ impl Access {
             Scope::Read => Ok(Who::Reader),
             Scope::Admin => Ok(Who::Admin),
             // What a session may is decided when it is made, and it dies with its token.
-            Scope::Session(_) => Ok(Who::Reader),
+            Scope::Session { admin: false, .. } => Ok(Who::Reader),
+            Scope::Session { admin: true, .. } => Ok(Who::Admin),
         }
     }
 
@@ -82,12 +83,12 @@ impl Access {
     /// [`Denied`]; a device's token does not open the pages.
     pub async fn sign_in(&self, token: &str, peer: IpAddr, now_ms: i64) -> Result<Secret, Denied> {
         let found = self.store.token(&guard::hash(token)).await?.filter(|token| alive(token, now_ms));
-        let parent = match found {
-            Some(Token { id, scope: Scope::Read | Scope::Admin, .. }) => id,
+        let scope = match found {
+            Some(Token { id, scope: Scope::Read, .. }) => Scope::Session { parent: id, admin: false },
+            Some(Token { id, scope: Scope::Admin, .. }) => Scope::Session { parent: id, admin: true },
             _ => return Err(self.wrong(peer, now_ms)),
         };
-        let (secret, session) =
-            issue(TokenKind::Session, Scope::Session(parent), None, now_ms, Some(now_ms + SESSION_MS));
+        let (secret, session) = issue(TokenKind::Session, scope, None, now_ms, Some(now_ms + SESSION_MS));
         self.store.add_token(&session).await?;
         Ok(secret)
     }
@@ -97,7 +98,7 @@ impl Access {
     /// # Errors
     /// When the store cannot be asked.
     pub async fn sign_out(&self, session: &str, now_ms: i64) -> Result<(), StoreError> {
-        if let Some(Token { id, scope: Scope::Session(_), .. }) =
+        if let Some(Token { id, scope: Scope::Session { .. }, .. }) =
             self.store.token(&guard::hash(session)).await?
         {
             self.store.revoke_token(id, now_ms).await?;

@@ -85,7 +85,7 @@ fn scope(token: &Token) -> (&'static str, Option<String>) {
         Scope::Device(device) => ("device", Some(device.to_string())),
         Scope::Read => ("read", None),
         Scope::Admin => ("admin", None),
-        Scope::Session(_) => ("session", None),
+        Scope::Session { .. } => ("session", None),
     }
 }
 

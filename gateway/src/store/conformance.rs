@@ -275,7 +275,8 @@ async fn devices_and_tokens_are_kept(store: &dyn Store) {
     let mut other = [7; 32];
     other[31] = 8;
     assert_eq!(store.token(&other).await.unwrap(), None, "eight bytes in common are not enough");
-    let session = Token { hash: [9; 32], scope: Scope::Session(token.id), ..token.clone() };
+    let session =
+        Token { hash: [9; 32], scope: Scope::Session { parent: token.id, admin: true }, ..token.clone() };
     store.add_token(&session).await.unwrap();
     let brief = Token { hash: [8; 32], expires_ms: Some(T0 + 1), ..session.clone() };
     store.add_token(&brief).await.unwrap();

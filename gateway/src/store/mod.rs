@@ -28,8 +28,13 @@ pub enum Scope {
     Read,
     /// Everything.
     Admin,
-    /// A browser that signed in with the token of this number; lives no longer than that token.
-    Session(i64),
+    /// A browser that signed in; lives no longer than the token it signed in with.
+    Session {
+        /// Number of that token.
+        parent: i64,
+        /// That token may do everything, and so may the browser.
+        admin: bool,
+    },
 }
 
 /// A token as kept: the secret itself is not.

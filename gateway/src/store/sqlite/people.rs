@@ -57,11 +57,12 @@ pub(super) async fn add_token(writer: &SqlitePool, token: &Token) -> Result<i64,
         Scope::Device(device) => ("device", Some(device.as_str()), None),
         Scope::Read => ("read", None, None),
         Scope::Admin => ("admin", None, None),
-        Scope::Session(parent) => ("session", None, Some(*parent)),
+        Scope::Session { parent, admin: false } => ("session", None, Some(*parent)),
+        Scope::Session { parent, admin: true } => ("session-admin", None, Some(*parent)),
     };
     // Whoever signs in clears away the sessions that are over, so that they do not pile up for years.
     if parent.is_some() {
-        sqlx::query("DELETE FROM token WHERE scope = 'session' AND expires_ms <= ?")
+        sqlx::query("DELETE FROM token WHERE scope LIKE 'session%' AND expires_ms <= ?")
             .bind(token.created_ms)
             .execute(writer)
             .await
@@ -114,8 +115,9 @@ pub(super) async fn token(readers: &SqlitePool, hash: &[u8; 32]) -> Result<Optio
 
 /// Every token except sessions, oldest first.
 pub(super) async fn tokens(readers: &SqlitePool) -> Result<Vec<Token>, sqlx::Error> {
-    let rows =
-        sqlx::query(select_tokens!("WHERE t.scope <> 'session' ORDER BY t.id")).fetch_all(readers).await?;
+    let rows = sqlx::query(select_tokens!("WHERE t.scope NOT LIKE 'session%' ORDER BY t.id"))
+        .fetch_all(readers)
+        .await?;
     rows.iter().map(read).collect()
 }
 
@@ -150,7 +152,8 @@ fn read(row: &SqliteRow) -> Result<Token, sqlx::Error> {
             "device" => Scope::Device(device_id(row, 4)?),
             "read" => Scope::Read,
             "admin" => Scope::Admin,
-            "session" => Scope::Session(row.try_get(5)?),
+            "session" => Scope::Session { parent: row.try_get(5)?, admin: false },
+            "session-admin" => Scope::Session { parent: row.try_get(5)?, admin: true },
             _ => return Err(bad("scope")),
         },
         name: row.try_get(6)?,
