@@ -11,9 +11,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Form, Path, Query, Request, State};
 use axum::http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    HeaderName, IF_NONE_MATCH, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE, STRICT_TRANSPORT_SECURITY,
-    VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HOST,
+    HeaderName, IF_NONE_MATCH, LOCATION, REFERER, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
+    STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
@@ -64,7 +64,12 @@ pub fn closed() -> Router {
 const HSTS: &str = "max-age=31536000";
 
 /// Puts the headers on every answer that browsers need to be strict. For the outermost layer.
-pub async fn strict(State(desk): State<Desk>, request: Request, next: Next) -> Response {
+pub async fn strict(State(desk): State<Desk>, mut request: Request, next: Next) -> Response {
+    // What another site makes a browser ask for is not compressed: the length would tell that site what a page holds
+    // (BREACH).
+    if is_foreign(&request) {
+        request.headers_mut().remove(ACCEPT_ENCODING);
+    }
     let mut response = next.run(request).await;
     let fixed: [(HeaderName, &str); 6] = [
         (CONTENT_SECURITY_POLICY, CSP),
@@ -86,6 +91,12 @@ pub async fn strict(State(desk): State<Desk>, request: Request, next: Next) -> R
         headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
     }
     response
+}
+
+fn is_foreign(request: &Request) -> bool {
+    let text = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let host = request.uri().authority().map(|authority| authority.as_str()).or_else(|| text(HOST));
+    plain::from_elsewhere(text(HeaderName::from_static("sec-fetch-site")), text(REFERER), host)
 }
 
 /// Counts answers by status. For the outermost layer.

@@ -180,6 +180,18 @@ fn table(html: &mut String, view: &DevicesView, wanted: impl Fn(&DeviceView) -> 
     html.push_str("</tbody></table>");
 }
 
+/// Whether a request was brought about by another site. A browser says so; older ones name the page they come from.
+pub(super) fn from_elsewhere(site: Option<&str>, referer: Option<&str>, host: Option<&str>) -> bool {
+    match (site, referer) {
+        (Some(site), _) => site != "same-origin" && site != "none",
+        (None, Some(referer)) => {
+            let origin = referer.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
+            origin.is_none() || origin != host
+        }
+        (None, None) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,6 +226,25 @@ mod tests {
             (None, "/"),
         ] {
             assert_eq!(local_path(next), path, "{next:?}");
+        }
+    }
+
+    #[test]
+    fn requests_of_other_sites_are_known() {
+        let host = Some("air.example.org");
+        for (site, referer, elsewhere) in [
+            (None, None, false),
+            (Some("none"), None, false),
+            (Some("same-origin"), Some("https://air.example.org/r/x"), false),
+            (Some("cross-site"), None, true),
+            (Some("same-site"), None, true),
+            (None, Some("https://air.example.org/r/x?y"), false),
+            (None, Some("https://air.example.org"), false),
+            (None, Some("https://evil.example/air.example.org"), true),
+            (None, Some("https://air.example.org.evil.example/"), true),
+            (None, Some("nonsense"), true),
+        ] {
+            assert_eq!(from_elsewhere(site, referer, host), elsewhere, "{site:?} {referer:?}");
         }
     }
 }
