@@ -1,12 +1,22 @@
 //! `casement check`: every problem of the configuration, or what is in force.
 
-use super::{Context, Done, out, say};
-use crate::config::{Loaded, TlsSource};
+use super::{BAD_CONFIG, Context, Done, Failure, out, say};
+use crate::config::{Config, Loaded, TlsSource};
+use crate::tls::pair::Pair;
+use crate::{clock, disk, keeper};
 
 pub(super) fn check(context: &Context) -> Done {
     let Loaded { config, file, warnings } = context.load()?;
     for warning in &warnings {
         say(&format!("warning: {warning}"));
+    }
+    let problems = unusable(&config);
+    if !problems.is_empty() {
+        return Err(Failure {
+            code: BAD_CONFIG,
+            what: format!("the configuration names files that cannot be used\n{}", problems.join("\n")),
+            fix: "mend the lines above; `casement check` looks again".to_owned(),
+        });
     }
     let place = file.map_or_else(|| "the defaults".to_owned(), |file| file.display().to_string());
     say(&format!("{place}: the configuration is good"));
@@ -26,8 +36,24 @@ pub(super) fn check(context: &Context) -> Done {
         addresses(&config.listen.https),
         config.tls.names
     );
-    if let TlsSource::Files { cert, key } = &config.tls.source {
-        text.push_str(&format!("[tls.files]\ncert = {cert:?}\nkey = {key:?}\n"));
+    match &config.tls.source {
+        TlsSource::SelfSigned => {}
+        TlsSource::Files { cert, key } => {
+            text.push_str(&format!("[tls.files]\ncert = {cert:?}\nkey = {key:?}\n"));
+        }
+        TlsSource::Acme(acme) => {
+            let challenge = acme.challenge.map_or("auto", |challenge| challenge.name());
+            text.push_str(&format!(
+                "[tls.acme]\ndirectory = {:?}\ncontact = {:?}\nchallenge = {challenge:?}\nprofile = {:?}\n",
+                acme.directory, acme.contact, acme.profile
+            ));
+            if let Some(file) = &acme.ca_bundle {
+                text.push_str(&format!("ca_bundle = {file:?}\n"));
+            }
+            if let Some((kid, file)) = &acme.binding {
+                text.push_str(&format!("eab_kid = {kid:?}\neab_hmac_file = {file:?}\n"));
+            }
+        }
     }
     let dashboard = if config.dashboard_public { "public" } else { "private" };
     text.push_str(&format!(
@@ -38,6 +64,38 @@ pub(super) fn check(context: &Context) -> Done {
         config.site.bands.id
     ));
     out(&text)
+}
+
+/// What the configuration points to and cannot be used; doubts about a certificate are told on the way.
+fn unusable(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    match &config.tls.source {
+        TlsSource::SelfSigned => {}
+        TlsSource::Files { cert, key } => match Pair::from_files(cert, key) {
+            Ok(pair) => {
+                for doubt in
+                    keeper::doubts(&pair, &config.tls.names, clock::now_ms()).iter().chain(&pair.oddities)
+                {
+                    say(&format!("warning: tls.files: {doubt}"));
+                }
+            }
+            Err(error) => problems.push(format!("tls.files: {error}")),
+        },
+        TlsSource::Acme(acme) => {
+            let binding = acme.binding.as_ref().map(|(_, file)| ("tls.acme.eab_hmac_file", file));
+            let bundle = acme.ca_bundle.as_ref().map(|file| ("tls.acme.ca_bundle", file));
+            for (key, file) in binding.into_iter().chain(bundle) {
+                if std::fs::File::open(file).is_err() {
+                    problems.push(format!(
+                        "{key}: {} cannot be read: {}",
+                        file.display(),
+                        disk::why_unreadable(file)
+                    ));
+                }
+            }
+        }
+    }
+    problems
 }
 
 /// A store's URL may carry a password; it is not printed.
