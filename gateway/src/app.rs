@@ -261,6 +261,7 @@ impl Reloader {
             ("data_dir", new.data_dir != self.running.data_dir),
             ("listen", new.listen != self.running.listen),
             ("store.url", new.store_url != self.running.store_url),
+            ("tls.device_chain", new.tls.short_device_chain != self.running.tls.short_device_chain),
         ] {
             if differs {
                 tracing::warn!("{key} has changed; that takes effect after a restart");

@@ -113,6 +113,11 @@ impl Lock {
         self.file.write_all(text.as_bytes())
     }
 
+    /// Whether somebody holds it.
+    pub fn is_held(path: &Path) -> bool {
+        File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)))
+    }
+
     /// What the holder told; empty when it told nothing.
     pub fn told(path: &Path) -> String {
         use std::io::Read;
@@ -219,7 +224,9 @@ mod tests {
         lock.tell("pid 7").unwrap();
         let Err(LockError::Held(told)) = Lock::take(&file) else { panic!("taken twice") };
         assert_eq!(told, "pid 7");
+        assert!(Lock::is_held(&file));
         drop(lock);
+        assert!(!Lock::is_held(&file) && !Lock::is_held(&place.path().join("nowhere")));
         assert!(Lock::take(&file).is_ok());
         assert!(matches!(Lock::take(&place.path().join("no/where")), Err(LockError::Unusable(_))));
     }

@@ -343,7 +343,9 @@ impl Keeper {
         }
         match next(&wanted, there, &memory, now_ms) {
             Next::Order(order) => {
-                self.order(&wanted, &authority, order, None, None, now_ms).await;
+                // An order that the authority has taken and not answered yet is asked after, not placed again.
+                let placed = authority.placed(&wanted, now_ms).filter(|placed| placed.names == order.names);
+                self.order(&wanted, &authority, order, placed, None, now_ms).await;
                 Duration::ZERO
             }
             Next::AskWhen => {
@@ -521,7 +523,7 @@ impl Keeper {
         let job = Job {
             wanted,
             names: &order.names,
-            challenge: order.challenge,
+            challenge: placed.as_ref().map_or(order.challenge, |placed| placed.challenge),
             replaces,
             placed,
             rehearsal: dry_run,
@@ -533,7 +535,10 @@ impl Keeper {
         let issued =
             acme::order(rehearsal.as_ref().unwrap_or(authority), job, challenges, self, &mut requests).await;
         self.0.counters.requests.inc_by(requests);
-        if !dry_run && issued.is_err() {
+        if let Err(trouble) = &issued
+            && !dry_run
+            && trouble.is_final()
+        {
             // The order is spent; the next attempt places its own.
             authority.forget_order();
         }
@@ -663,6 +668,8 @@ impl Keeper {
             TlsSource::Acme(_) if self.0.places.bundle().exists() => {
                 Pair::from_bundle(&self.0.places.bundle()).map(|pair| (pair, Origin::Acme))
             }
+            // Somebody has removed the file. What is shown is good; after a restart another one is ordered.
+            TlsSource::Acme(_) if shown.origin == Origin::Acme => return,
             TlsSource::Acme(_) | TlsSource::SelfSigned => {
                 self_signed::keep(&self.0.places.certs, &plan.own_names, now_ms)
                     .map(|pair| (pair, Origin::SelfSigned))
@@ -758,6 +765,9 @@ pub async fn peek(config: &Config, now_ms: i64) -> Result<CertificateView, crate
     };
     let mut memory = remembered(&places);
     let there = (origin == Origin::Acme).then_some(&pair.facts);
+    if !disk::Lock::is_held(&config.lock_file()) {
+        memory.running = None;
+    }
     schedule::at_hand(&mut memory, there);
     let names = names_of(&plan).await.unwrap_or_else(|| plan.names.clone());
     let wanted = wanted(&plan, names.clone());

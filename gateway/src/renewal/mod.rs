@@ -281,6 +281,13 @@ impl Trouble {
         Self { problem: problem.to_owned(), detail: detail.into(), names: Vec::new(), retry_after_ms: None }
     }
 
+    /// The authority has decided; what was ordered will not come. Otherwise it may only not have been heard.
+    pub fn is_final(&self) -> bool {
+        let unheard =
+            ["unreachable", "timeout", "serverInternal", "bad_answer", "badNonce", "rateLimited", "local"];
+        !self.names.is_empty() || !unheard.contains(&self.problem.as_str())
+    }
+
     /// Trying again changes nothing until somebody mends something.
     pub fn is_hopeless(&self) -> bool {
         matches!(

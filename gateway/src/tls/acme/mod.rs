@@ -34,7 +34,7 @@ const LOOK_MIN: Duration = Duration::from_secs(1);
 const LOOK_MAX: Duration = Duration::from_secs(10);
 
 /// How long after the last of its questions an authority is asked for its verdict: it asks from several places.
-const QUIET: Duration = Duration::from_millis(200);
+const QUIET: Duration = Duration::from_millis(100);
 
 /// First pause after asking for the certificate.
 const ISSUE_LOOK_MIN: Duration = Duration::from_millis(200);
@@ -552,7 +552,7 @@ impl Talk<'_> {
         }
         self.progress.step(&format!("waiting for the authority to check {}", job.names.join(", ")));
         let looks = async {
-            let mut pause = LOOK_MIN;
+            let (mut pause, mut own) = (LOOK_MIN, LOOK_MIN);
             loop {
                 self.until_asked(open, pause).await;
                 self.look(order).await?;
@@ -569,7 +569,8 @@ impl Talk<'_> {
                     .retry_after_ms()
                     .and_then(|ms| u64::try_from(ms).ok())
                     .map(Duration::from_millis);
-                pause = told.unwrap_or((pause * 2).min(LOOK_MAX)).clamp(LOOK_MIN, LOOK_MAX * 3);
+                pause = told.unwrap_or(own).clamp(LOOK_MIN, LOOK_MAX * 3);
+                own = (own * 2).min(LOOK_MAX);
             }
         };
         let verdict: Result<(), Option<Trouble>> =
