@@ -110,6 +110,80 @@ export interface PresenceEvent {
   since_ms: number;
 }
 
+export type Verdict = 'trusted' | 'private' | 'self_signed' | 'expired' | 'wrong_names';
+
+export interface ChainLink {
+  subject: string;
+  issuer: string;
+  not_after_ms: number;
+  key: string;
+}
+
+export interface ShownCertificate {
+  origin: string;
+  names: string[];
+  issuer: string;
+  subject: string;
+  serial: string;
+  key: string;
+  sha256: string;
+  not_before_ms: number;
+  not_after_ms: number;
+  days_left: number;
+  publicly_trusted: boolean;
+  chain: ChainLink[];
+}
+
+export interface Trouble {
+  problem: string | null;
+  name: string | null;
+  /** What the authority wrote. */
+  detail: string | null;
+  text: string | null;
+  fix: string | null;
+}
+
+export interface Attempt extends Trouble {
+  at_ms: number;
+  took_ms: number;
+  reason: string;
+  challenge: string | null;
+  names: string[];
+  ok: boolean;
+  dry_run: boolean;
+  issued_until_ms: number | null;
+}
+
+export interface Acme {
+  directory: string;
+  ca: string;
+  account: string | null;
+  thumbprint: string | null;
+  profile: string | null;
+  challenge: string;
+  ari: { start_ms: number; end_ms: number; explanation_url: string | null } | null;
+  next_attempt_ms: number | null;
+  next_reason: string | null;
+  running: { since_ms: number; step: string } | null;
+  stopped: { since_ms: number; problem: string; text: string; fix: string } | null;
+  last_error: (Trouble & { at_ms: number }) | null;
+  issued_last_7_days: number;
+  /** Newest first, at most ten. */
+  attempts: Attempt[];
+}
+
+export interface Certificate {
+  server_time_ms: number;
+  source: string;
+  verdict: Verdict;
+  headline: string;
+  wanted: string[];
+  shown: ShownCertificate;
+  hsts: boolean;
+  /** Null unless the gateway orders its certificates itself. */
+  acme: Acme | null;
+}
+
 export const STREAM = '/api/v1/stream';
 
 export const devices = (): Promise<Snapshot> => json('/api/v1/devices');
@@ -151,20 +225,53 @@ export function csvUrl(query: ReadingsQuery): string {
   return `/api/v1/readings?${params}`;
 }
 
+/** The certificate; null for a visitor who has not signed in and is not on the same machine. */
+export async function certificate(signedIn: boolean, signal?: AbortSignal): Promise<Certificate | null> {
+  try {
+    return await json<Certificate>('/api/v1/certificate', signal, signedIn);
+  } catch (error) {
+    if (error instanceof Refusal && error.status === 401) return null;
+    throw error;
+  }
+}
+
+/** Asks for a new certificate, or for a rehearsal. Fails with a `Refusal` when the gateway says no. */
+export async function renewCertificate(dryRun: boolean): Promise<void> {
+  const answer = await fetch('/api/v1/certificate/renew', {
+    method: 'POST', credentials: 'same-origin',
+    headers: { accept: 'application/json', 'content-type': 'application/json' },
+    body: JSON.stringify({ dry_run: dryRun }),
+  });
+  if (!answer.ok) throw await refusal(answer);
+}
+
+/** An answer that says no; `detail` is written for people. */
+export class Refusal extends Error {
+  constructor(readonly status: number, url: string, readonly detail = '') {
+    super(`${status} ${url}`);
+  }
+}
+
+async function refusal(answer: Response): Promise<Refusal> {
+  const problem = await answer.json().catch(() => null) as { detail?: unknown } | null;
+  const detail = problem?.detail;
+  return new Refusal(answer.status, answer.url, typeof detail === 'string' ? detail : '');
+}
+
 /** Leaves for the sign-in page and comes back to where the visitor was. */
 export function signIn(): void {
   location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
 }
 
-async function json<T>(url: string, signal?: AbortSignal): Promise<T> {
+async function json<T>(url: string, signal?: AbortSignal, toSignIn = true): Promise<T> {
   const init: RequestInit = { headers: { accept: 'application/json' }, credentials: 'same-origin' };
   if (signal) init.signal = signal;
   const answer = await fetch(url, init);
-  if (answer.status === 401) {
+  if (answer.status === 401 && toSignIn) {
     signIn();
     // The page is going away; a promise that never settles keeps errors from flashing up.
     return new Promise<T>(() => undefined);
   }
-  if (!answer.ok) throw new Error(`${answer.status} ${url}`);
+  if (!answer.ok) throw new Refusal(answer.status, url);
   return (await answer.json()) as T;
 }

@@ -68,6 +68,7 @@ export const day = (ms: number, zone: string): string =>
 export const month = (ms: number, zone: string): string => date(ms, zone, { month: 'short' });
 export const year = (ms: number, zone: string): string => date(ms, zone, { year: 'numeric' });
 export const shortDay = (ms: number, zone: string): string => date(ms, zone, { day: 'numeric', month: 'short' });
+export const fullDay = (ms: number, zone: string): string => date(ms, zone, { day: 'numeric', month: 'short', year: 'numeric' });
 export const weekday = (ms: number, zone: string): string => date(ms, zone, { weekday: 'short', day: 'numeric' });
 
 /** A time with as much date as the reader needs: "08:14" today, else "Mon 16 Nov, 08:14". */

@@ -1,6 +1,7 @@
 // Every word the pages show, in one catalogue. A second language is a second object of this type.
+// Only the many words of the certificate page stand apart, to be fetched with it: certificate/strings.ts.
 
-const plural = (n: number, one: string, many: string) => (n === 1 ? one : many);
+export const plural = (n: number, one: string, many: string) => (n === 1 ? one : many);
 
 export const strings = {
   skip: 'Skip to content',
@@ -158,6 +159,14 @@ export const strings = {
     coverage: (percent: string) => `Only ${percent} % of that time has data.`,
     spread: (from: string, to: string, median: string, max: string, at: string) =>
       `Between ${from} and ${to}: median ${median}, maximum ${max} at ${at}.`,
+  },
+
+  certificate: {
+    title: 'Certificate',
+    verdict: {
+      trusted: 'Trusted', private: 'Private', self_signed: 'Self-signed', expired: 'Expired', wrong_names: 'Wrong names',
+    },
+    notYet: 'Not yet valid',
   },
 
   method: {

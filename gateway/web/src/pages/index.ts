@@ -2,6 +2,7 @@
 
 import type { ComponentType } from 'preact';
 import type { Counts, Room } from '../rooms';
+import { certificate } from './certificate';
 import { missing } from './missing';
 import { room } from './room';
 import { rooms } from './rooms';
@@ -19,6 +20,7 @@ export interface Page {
 export const pages: readonly Page[] = [
   rooms,
   room,
+  certificate,
 ];
 
 export const pageAt = (path: string): Page => pages.find((page) => page.match(path) !== null) ?? missing;

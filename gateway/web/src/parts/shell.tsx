@@ -3,6 +3,7 @@
 import type { ComponentChildren } from 'preact';
 import { clock } from '../format';
 import { signIn } from '../api';
+import { here } from '../router';
 import { connection, now, site, zone } from '../state';
 import { strings } from '../strings';
 import { nextTheme, theme } from '../theme';
@@ -37,7 +38,23 @@ export function Shell({ children }: { children: ComponentChildren }) {
         )}
       </div>
       {children}
+      <Foot />
     </>
+  );
+}
+
+/** Quiet ways to the pages that few need daily. */
+function Foot() {
+  return (
+    <footer class="foot">
+      <a href="/certificate" aria-current={here.value.path === '/certificate' ? 'page' : undefined}>
+        <svg viewBox="0 0 20 20" aria-hidden="true">
+          <path class="foot-shackle" d="M6 10V6.500a4 4 0 0 1 8 0V10" />
+          <path d="M4 9h12v9H4z" />
+        </svg>
+        {strings.certificate.title}
+      </a>
+    </footer>
   );
 }
 
