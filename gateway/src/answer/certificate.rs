@@ -57,8 +57,35 @@ pub struct CertificateView {
     /// The certificate that is shown.
     pub shown: ShownView,
     hsts: bool,
+    /// Whoever asks may order a certificate.
+    pub may_renew: bool,
     /// With an authority: what happened and what is next.
     pub acme: Option<AcmeView>,
+}
+
+impl CertificateView {
+    /// The state as rows of a name and a value, for where there is no script: a terminal, a plain page.
+    pub fn rows(&self) -> Vec<(&'static str, String)> {
+        let shown = &self.shown;
+        let mut rows = vec![
+            ("names", shown.names.join(", ")),
+            ("issuer", shown.issuer.clone()),
+            ("key", shown.key.clone()),
+            ("ends", format!("{} ({} days left)", shown.not_after, shown.days_left)),
+        ];
+        let Some(acme) = &self.acme else { return rows };
+        rows.push(("authority", acme.ca.clone()));
+        let known = [("account", &acme.account), ("thumbprint", &acme.thumbprint)];
+        rows.extend(known.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))));
+        if let (Some(at), Some(reason)) = (&acme.next_attempt, &acme.next_reason) {
+            rows.push(("next attempt", format!("{at} ({reason})")));
+        }
+        if let Some(error) = &acme.last_error {
+            rows.push(("last error", format!("{} {}", error.text, error.detail)));
+            rows.push(("fix", error.fix.clone()));
+        }
+        rows
+    }
 }
 
 /// Whether a browser is content with the certificate.
@@ -234,6 +261,7 @@ pub fn view(facts: &Facts<'_>) -> CertificateView {
         wanted: facts.wanted.to_vec(),
         shown: shown(facts),
         hsts: facts.hsts,
+        may_renew: false,
         acme,
     }
 }

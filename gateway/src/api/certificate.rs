@@ -21,8 +21,10 @@ pub(super) fn router() -> Router<Desk> {
         .route("/api/v1/certificate/renew", post(renew).layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX)))
 }
 
-async fn certificate(State(desk): State<Desk>, _insider: Insider) -> Json<CertificateView> {
-    Json(desk.keeper.view(clock::now_ms()))
+async fn certificate(State(desk): State<Desk>, insider: Insider) -> Json<CertificateView> {
+    let mut view = desk.keeper.view(clock::now_ms());
+    view.may_renew = insider.admin && view.acme.is_some();
+    Json(view)
 }
 
 #[derive(Deserialize, Default)]

@@ -20,7 +20,10 @@ pub(super) struct Operator;
 
 /// Somebody who belongs here: whoever has signed in or shows a token that reads, or a process on the same machine. An
 /// open dashboard does not make visitors insiders.
-pub(super) struct Insider;
+pub(super) struct Insider {
+    /// It may do everything.
+    pub(super) admin: bool,
+}
 
 /// An administrator. A browser's session counts only on our own pages.
 pub(super) struct Admin;
@@ -110,11 +113,10 @@ impl FromRequestParts<Desk> for Insider {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, ApiError> {
-        if Peer::of(&parts.extensions).is_loopback() {
-            return Ok(Self);
-        }
         match who(parts, desk).await? {
-            Some(Who::Reader | Who::Admin) => Ok(Self),
+            Some(Who::Admin) => Ok(Self { admin: true }),
+            Some(Who::Reader) => Ok(Self { admin: false }),
+            None | Some(Who::Device(_)) if Peer::of(&parts.extensions).is_loopback() => Ok(Self { admin: false }),
             Some(Who::Device(_)) => Err(ApiError::forbidden("a device's token sends readings")),
             None => Err(ApiError::unauthorized(
                 "sign in at /login, or send a token made with `casement token create --scope read`",

@@ -68,39 +68,8 @@ async fn status(config: &Config, json: bool) -> Done {
 
 /// The state for people: the first line answers the question.
 fn told(view: &CertificateView) -> String {
-    let shown = &view.shown;
-    let mut rows = vec![
-        ("names", shown.names.join(", ")),
-        ("issuer", shown.issuer.clone()),
-        ("key", shown.key.clone()),
-        (
-            "ends",
-            format!(
-                "{} ({} days left)",
-                crate::telemetry::time::rfc3339(shown.not_after_ms),
-                shown.days_left
-            ),
-        ),
-    ];
-    if let Some(acme) = &view.acme {
-        let moment = |ms: i64| crate::telemetry::time::rfc3339(ms);
-        rows.push(("authority", acme.ca.clone()));
-        if let Some(account) = &acme.account {
-            rows.push(("account", account.clone()));
-        }
-        if let Some(thumbprint) = &acme.thumbprint {
-            rows.push(("thumbprint", thumbprint.clone()));
-        }
-        if let (Some(at), Some(reason)) = (acme.next_attempt_ms, &acme.next_reason) {
-            rows.push(("next attempt", format!("{} ({reason})", moment(at))));
-        }
-        if let Some(error) = &acme.last_error {
-            rows.push(("last error", format!("{} {}", error.text, error.detail)));
-            rows.push(("fix", error.fix.clone()));
-        }
-    }
     let mut text = format!("{}\n\n", view.headline);
-    for (name, value) in rows {
+    for (name, value) in view.rows() {
         let value: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         text.push_str(&format!("{name:<13} {value}\n"));
     }

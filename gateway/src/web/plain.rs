@@ -1,5 +1,6 @@
 //! The pages' text: filled templates and a table of rooms that needs no script. Pure.
 
+use crate::answer::certificate::CertificateView;
 use crate::answer::{DeviceView, DevicesView};
 use crate::telemetry::time;
 use std::fmt::Write;
@@ -34,6 +35,23 @@ pub(super) fn fill(template: &str, parts: &[(&str, &str)]) -> String {
     }
     page.push_str(rest);
     page
+}
+
+/// The certificate as a table; nothing of it for strangers.
+pub(super) fn certificate(view: Option<&CertificateView>) -> String {
+    let mut page = "<main><p><a href=\"/\">All rooms</a></p><h1>Certificate</h1>".to_owned();
+    match view {
+        None => page.push_str("<p><a href=\"/login?next=%2Fcertificate\">Sign in</a> to see this.</p>"),
+        Some(view) => {
+            let _infallible = write!(page, "<p>{}</p><table class=\"plain\"><tbody>", escape(&view.headline));
+            for (name, value) in view.rows() {
+                let _infallible =
+                    write!(page, "<tr><th scope=\"row\">{name}</th><td>{}</td></tr>", escape(&value));
+            }
+            page.push_str("</tbody></table>");
+        }
+    }
+    page + "</main>"
 }
 
 /// Text as it may stand in an element or a quoted attribute.

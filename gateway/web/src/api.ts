@@ -180,6 +180,8 @@ export interface Certificate {
   wanted: string[];
   shown: ShownCertificate;
   hsts: boolean;
+  /** Whoever asks may order a certificate. */
+  may_renew: boolean;
   /** Null unless the gateway orders its certificates itself. */
   acme: Acme | null;
 }

@@ -58,7 +58,7 @@ function acme(now, more = {}) {
 }
 
 const answer = (now, more) => ({
-  ...time('server_time', now), source: 'acme', verdict: 'trusted', wanted: ['air.example.org', '203.0.113.7'], hsts: true, ...more,
+  ...time('server_time', now), source: 'acme', verdict: 'trusted', wanted: ['air.example.org', '203.0.113.7'], hsts: true, may_renew: true, ...more,
 });
 
 const failed = (now, ago, trouble, more = {}) => attempt(now, ago, { ok: false, took_ms: 12_400, ...time('issued_until', null), ...trouble, ...more });
@@ -139,7 +139,7 @@ export const certificates = {
     }),
   }),
   selfSigned: (now) => answer(now, {
-    source: 'self-signed', verdict: 'self_signed', headline: 'This certificate is the gateway\'s own: browsers warn.', hsts: false, acme: null, wanted: [],
+    source: 'self-signed', verdict: 'self_signed', headline: 'This certificate is the gateway\'s own: browsers warn.', hsts: false, may_renew: false, acme: null, wanted: [],
     shown: selfSigned(now),
   }),
 };

@@ -115,6 +115,7 @@ function Buttons({ certificate, acme, asked, onAsked }: NextProps & { acme: Acme
       </div>
     );
   }
+  if (!certificate.may_renew) return <p class="soft">{words.readOnly} <code>casement cert renew</code></p>;
   // A button that has the focus keeps it while it can do nothing, so it is not `disabled`.
   const idle = { 'aria-disabled': busy, title: acme.running ? words.alreadyRunning : undefined };
   return (
