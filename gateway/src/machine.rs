@@ -29,9 +29,17 @@ const CLOUDS: &[(&str, &str)] = &[
     ("/metadata/v1/interfaces/public/0/ipv4/address", ""),
     // Hetzner
     ("/hetzner/v1/metadata/public-ipv4", ""),
-    // Amazon EC2 where it still answers without a session
-    ("/latest/meta-data/public-ipv4", ""),
+    // Microsoft Azure
+    (
+        "/metadata/instance/network/interface/0/ipv4/ipAddress/0/publicIpAddress?api-version=2021-02-01&format=text",
+        "Metadata: true\r\n",
+    ),
 ];
+
+/// Amazon EC2 wants a session first (IMDSv2).
+const EC2_SESSION: (&str, &str) =
+    ("/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds: 60\r\nContent-Length: 0\r\n");
+const EC2_ADDRESS: &str = "/latest/meta-data/public-ipv4";
 
 /// Addresses of this machine's interfaces, loopback included; temporary and deprecated IPv6 addresses (RFC 8981) are
 /// left out, since a certificate would outlive them. Empty when the system does not say.
@@ -80,22 +88,33 @@ pub async fn public_addresses() -> Vec<IpAddr> {
 pub async fn cloud_address() -> Option<IpAddr> {
     let ask = async {
         for (path, head) in CLOUDS {
-            if let Some(address) = ask(path, head).await.ok().flatten() {
+            if let Some(address) = ask("GET", path, head).await.ok().as_deref().and_then(address_in) {
                 return Some(address);
             }
         }
-        None
+        let (path, head) = EC2_SESSION;
+        let answer = ask("PUT", path, head).await.ok()?;
+        let head = format!("X-aws-ec2-metadata-token: {}\r\n", session_in(&answer)?);
+        address_in(&ask("GET", EC2_ADDRESS, &head).await.ok()?)
     };
     tokio::time::timeout(METADATA_TIMEOUT, ask).await.ok().flatten()
 }
 
-async fn ask(path: &str, head: &str) -> std::io::Result<Option<IpAddr>> {
+async fn ask(method: &str, path: &str, head: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(METADATA).await?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: metadata\r\n{head}\r\n");
+    let request = format!("{method} {path} HTTP/1.0\r\nHost: metadata\r\n{head}\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     stream.take(METADATA_BYTES_MAX).read_to_string(&mut answer).await?;
-    Ok(address_in(&answer))
+    Ok(answer)
+}
+
+/// A session's token, if the answer is one that can stand in a header.
+fn session_in(answer: &str) -> Option<&str> {
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let token = body.trim();
+    let good = head.split(' ').nth(1) == Some("200") && (1..=256).contains(&token.len());
+    (good && token.bytes().all(|byte| byte.is_ascii_graphic())).then_some(token)
 }
 
 fn address_in(answer: &str) -> Option<IpAddr> {
@@ -152,6 +171,12 @@ mod tests {
         assert_eq!(answer("200 OK", "10.0.0.1"), None);
         assert_eq!(answer("200 OK", "<html>"), None);
         assert_eq!(address_in("garbage"), None);
+        assert_eq!(session_in("HTTP/1.1 200 OK\r\n\r\nAQAE=="), Some("AQAE=="));
+        for bad in
+            ["HTTP/1.1 403 No\r\n\r\nAQAE==", "HTTP/1.1 200 OK\r\n\r\na\r\nb: c", "HTTP/1.1 200 OK\r\n\r\n"]
+        {
+            assert_eq!(session_in(bad), None, "{bad}");
+        }
     }
 
     #[test]
