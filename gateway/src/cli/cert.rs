@@ -242,6 +242,17 @@ fn take(config: &Config, import: &Import) -> Done {
             "nothing was changed; let Casement order one: casement cert renew",
         ));
     }
+    let names = &config.tls.names;
+    if !names.is_empty() && pair.facts.missing(names).len() == names.len() {
+        return Err(Failure::new(
+            format!(
+                "the certificate in {} is for {}, none of tls.names",
+                cert_file.display(),
+                pair.facts.names.join(", ")
+            ),
+            "nothing was changed; name the right one, or change tls.names",
+        ));
+    }
     for doubt in keeper::doubts(&pair, &config.tls.names, now_ms).iter().chain(&pair.oddities) {
         say(&format!("warning: {doubt}"));
     }

@@ -345,8 +345,9 @@ fn tls(found: &mut Found) -> Option<Tls> {
         "files" => {
             let cert = found.file("tls.files.cert");
             let key = found.text("tls.files.key");
-            // The folder of a lineage holds its key; a file has an ending.
-            let folder = key.is_empty() && cert.extension().is_none();
+            // The folder of a lineage holds its key. Its name is a domain's; a file ends otherwise.
+            let ending = cert.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+            let folder = key.is_empty() && !["pem", "crt", "cer", "cert", "key"].contains(&ending);
             let key = if folder { PathBuf::new() } else { found.file("tls.files.key") };
             Some(TlsSource::Files { cert, key })
         }

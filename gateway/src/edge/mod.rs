@@ -280,7 +280,9 @@ impl Door {
     fn redirect(&self, request: &Request<Incoming>) -> Response<Body> {
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         let mut response = Response::new(Body::empty());
-        let target = redirect::target(host, request.uri(), self.https_port)
+        let shown = self.certificates.shown();
+        let trusted = shown.publicly_trusted.then_some(shown.facts.names.as_slice());
+        let target = redirect::target(host, request.uri(), self.https_port, trusted)
             .and_then(|target| header::HeaderValue::try_from(target).ok());
         match target {
             Some(target) => {

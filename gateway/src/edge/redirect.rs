@@ -1,11 +1,23 @@
 //! Where a plain HTTP request is sent.
 
+use crate::renewal::names;
 use axum::http::Uri;
 
-/// The same host, path and query under HTTPS; `None` when the request does not say a host that can be one.
-pub(super) fn target(host: Option<&str>, uri: &Uri, https_port: u16) -> Option<String> {
+/// The same host, path and query under HTTPS; `None` when the request does not say a host that can be one. `trusted` are
+/// the names of a certificate that browsers trust: a visitor who came by another name would only meet a warning, and is
+/// led to the first of them.
+pub(super) fn target(
+    host: Option<&str>,
+    uri: &Uri,
+    https_port: u16,
+    trusted: Option<&[String]>,
+) -> Option<String> {
     let host = uri.authority().map(|authority| authority.as_str()).or(host)?;
     let name = without_port(host)?;
+    let canonical = trusted
+        .filter(|names| !names::covered(names, name.trim_start_matches('[').trim_end_matches(']')))
+        .and_then(|names| names.iter().find(|name| !names::is_address(name) && !name.starts_with("*.")));
+    let name = canonical.map_or(name, String::as_str);
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let path = if path.starts_with('/') { path } else { "/" };
     Some(match https_port {
@@ -47,12 +59,35 @@ mod tests {
             ("", "/", 443, None),
             ("[::1", "/", 443, None),
         ] {
-            let found = target(Some(host), &uri.parse().unwrap(), port);
+            let found = target(Some(host), &uri.parse().unwrap(), port, None);
             assert_eq!(found.as_deref(), expected, "{host}");
         }
-        assert_eq!(target(None, &"/".parse().unwrap(), 443), None);
+        assert_eq!(target(None, &"/".parse().unwrap(), 443, None), None);
         let absolute = "http://air.example.org/x?y=1".parse().unwrap();
-        assert_eq!(target(Some("other"), &absolute, 443).as_deref(), Some("https://air.example.org/x?y=1"));
-        assert_eq!(target(Some("a.b"), &"*".parse().unwrap(), 443).as_deref(), Some("https://a.b/"));
+        assert_eq!(
+            target(Some("other"), &absolute, 443, None).as_deref(),
+            Some("https://air.example.org/x?y=1")
+        );
+        assert_eq!(target(Some("a.b"), &"*".parse().unwrap(), 443, None).as_deref(), Some("https://a.b/"));
+    }
+
+    #[test]
+    fn whoever_comes_by_a_name_that_is_not_trusted_is_led_to_one_that_is() {
+        let trusted = ["203.0.113.7", "air.example.org", "*.air.example.org"].map(str::to_owned);
+        for (host, expected) in [
+            ("air.example.org", "https://air.example.org/x"),
+            ("AIR.example.org:80", "https://AIR.example.org/x"),
+            ("lab.air.example.org", "https://lab.air.example.org/x"),
+            ("203.0.113.7", "https://203.0.113.7/x"),
+            ("203.0.113.9", "https://air.example.org/x"),
+            ("[2001:db8::1]:80", "https://air.example.org/x"),
+            ("evil.example", "https://air.example.org/x"),
+        ] {
+            let found = target(Some(host), &"/x".parse().unwrap(), 443, Some(&trusted));
+            assert_eq!(found.as_deref(), Some(expected), "{host}");
+        }
+        let address = ["203.0.113.7".to_owned()];
+        let kept = target(Some("evil.example"), &"/x".parse().unwrap(), 443, Some(&address));
+        assert_eq!(kept.as_deref(), Some("https://evil.example/x"), "an address is nobody's name");
     }
 }

@@ -30,7 +30,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// How often everything is looked at when nothing happens: names, clock, keys of session tickets.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_secs(15);
 
 /// How often files are looked at.
 const FILES_EVERY: Duration = Duration::from_secs(1);

@@ -268,8 +268,9 @@ impl Keeper {
             memory.serial = Some(issued.pair.facts.serial.clone());
             memory.issued_by = Some(authority.directory.clone());
         }
-        self.0.certificates.show(issued.pair, Origin::Acme);
+        // First, so that nobody who reads the files again puts the old one back.
         *lock(&self.0.unsaved) = Some(issued.bundle);
+        self.0.certificates.show(issued.pair, Origin::Acme);
         if self.save() {
             authority.forget_order();
         }

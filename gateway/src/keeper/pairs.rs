@@ -6,7 +6,7 @@ use crate::clock;
 use crate::config::TlsSource;
 use crate::renewal::schedule;
 use crate::tls::pair::{self, Pair};
-use crate::tls::{Origin, self_signed};
+use crate::tls::{Origin, TlsError, self_signed};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
@@ -55,20 +55,15 @@ impl Keeper {
         }
         let plan = self.0.plan.load();
         let shown = self.0.certificates.shown();
-        let read = match &plan.source {
-            TlsSource::Files { cert, key } => {
-                *lock(&self.0.files_seen) = signature(&plan);
-                Pair::from_files(cert, key).map(|pair| (pair, Origin::Files))
-            }
-            TlsSource::Acme(_) if self.0.places.bundle().exists() => {
-                Pair::from_bundle(&self.0.places.bundle()).map(|pair| (pair, Origin::Acme))
-            }
+        if matches!(plan.source, TlsSource::Files { .. }) {
+            *lock(&self.0.files_seen) = signature(&plan);
+        }
+        let read = match kept(&plan, &self.0.places) {
+            Some(read) => read,
             // Somebody has removed the file. What is shown is good; after a restart another one is ordered.
-            TlsSource::Acme(_) if shown.origin == Origin::Acme => return,
-            TlsSource::Acme(_) | TlsSource::SelfSigned => {
-                self_signed::keep(&self.0.places.certs, &plan.own_names, now_ms)
-                    .map(|pair| (pair, Origin::SelfSigned))
-            }
+            None if matches!(plan.source, TlsSource::Acme(_)) && shown.origin == Origin::Acme => return,
+            None => self_signed::keep(&self.0.places.certs, &plan.own_names, now_ms)
+                .map(|pair| (pair, Origin::SelfSigned)),
         };
         match read {
             Ok((pair, origin)) => {
@@ -77,10 +72,7 @@ impl Keeper {
                 if unsaved || (pair.facts.sha256 == shown.facts.sha256 && origin == shown.origin) {
                     return;
                 }
-                for oddity in &pair.oddities {
-                    tracing::warn!("{oddity}");
-                }
-                warn_of(&pair, &plan.names, now_ms);
+                warn_of(&pair, &plan, &self.0.places, now_ms);
                 tracing::info!(
                     origin = origin.name(),
                     issuer = pair.facts.issuer,
@@ -98,21 +90,22 @@ impl Keeper {
     }
 }
 
+/// What the configuration wants to be shown and lies on disk; `None` when there is nothing yet.
+fn kept(plan: &Plan, places: &Places) -> Option<Result<(Pair, Origin), TlsError>> {
+    match &plan.source {
+        TlsSource::Files { cert, key } => Some(Pair::from_files(cert, key).map(|pair| (pair, Origin::Files))),
+        TlsSource::Acme(_) if places.bundle().exists() => {
+            Some(Pair::from_bundle(&places.bundle()).map(|pair| (pair, Origin::Acme)))
+        }
+        TlsSource::Acme(_) | TlsSource::SelfSigned => None,
+    }
+}
+
 /// The best certificate there is, but for the one made here.
 pub(super) fn first(plan: &Plan, places: &Places) -> Option<(Pair, Origin)> {
-    let read = match &plan.source {
-        TlsSource::Files { cert, key } => Pair::from_files(cert, key).map(|pair| (pair, Origin::Files)),
-        TlsSource::Acme(_) if places.bundle().exists() => {
-            Pair::from_bundle(&places.bundle()).map(|pair| (pair, Origin::Acme))
-        }
-        TlsSource::Acme(_) | TlsSource::SelfSigned => return None,
-    };
-    match read {
+    match kept(plan, places)? {
         Ok((pair, origin)) => {
-            for oddity in &pair.oddities {
-                tracing::warn!("{oddity}");
-            }
-            warn_of(&pair, &plan.names, clock::now_ms());
+            warn_of(&pair, plan, places, clock::now_ms());
             Some((pair, origin))
         }
         Err(error) => {
@@ -125,9 +118,13 @@ pub(super) fn first(plan: &Plan, places: &Places) -> Option<(Pair, Origin)> {
     }
 }
 
-fn warn_of(pair: &Pair, names: &[String], now_ms: i64) {
-    for doubt in doubts(pair, names, now_ms) {
-        tracing::warn!("{doubt}");
+fn warn_of(pair: &Pair, plan: &Plan, places: &Places, now_ms: i64) {
+    let file = match &plan.source {
+        TlsSource::Files { cert, key } => pair::lineage(cert, key).0,
+        TlsSource::Acme(_) | TlsSource::SelfSigned => places.bundle(),
+    };
+    for doubt in doubts(pair, &plan.names, now_ms).iter().chain(&pair.oddities) {
+        tracing::warn!("{}: {doubt}", file.display());
     }
 }
 

@@ -40,7 +40,8 @@ impl Certificate {
 
     /// Whether it is in date.
     pub fn is_in_date(&self, now_ms: i64) -> bool {
-        (self.not_before_ms..self.not_after_ms).contains(&now_ms)
+        // "Not after" is the last good second (RFC 5280 §4.1.2.5).
+        (self.not_before_ms..self.not_after_ms.saturating_add(1000)).contains(&now_ms)
     }
 
     /// Which of the wanted names it does not cover.

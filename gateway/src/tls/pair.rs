@@ -179,8 +179,7 @@ pub fn describe(chain: &[CertificateDer<'_>]) -> Option<Certificate> {
         key: key_kind(&cert),
         sha256: hex(&digest),
         not_before_ms: cert.validity().not_before.timestamp().saturating_mul(1000),
-        // "Not after" is the last good second.
-        not_after_ms: cert.validity().not_after.timestamp().saturating_add(1).saturating_mul(1000),
+        not_after_ms: cert.validity().not_after.timestamp().saturating_mul(1000),
         self_issued: cert.issuer().as_raw() == cert.subject().as_raw(),
         chain: links,
     })

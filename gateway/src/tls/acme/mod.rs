@@ -769,7 +769,8 @@ fn is_bad_nonce(problem: &Problem) -> bool {
 fn is_about_replacing(problem: &Problem) -> bool {
     let about = |text: &str| text.to_ascii_lowercase().contains("replac");
     problem.status == Some(409)
-        || short(problem.r#type.as_deref()) == "alreadyReplaced"
+        // "malformed" is what an authority says of a certificate that another one has issued.
+        || ["alreadyReplaced", "malformed"].contains(&short(problem.r#type.as_deref()))
         || problem.detail.as_deref().is_some_and(about)
 }
 
