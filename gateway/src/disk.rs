@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Makes a directory that only this user may enter. One that exists is left as it is.
 ///
@@ -70,6 +71,10 @@ pub struct Lock {
     file: File,
 }
 
+/// How often a lock that is held is tried once more, and the pause before.
+const LOCK_TRIES: usize = 4;
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
+
 /// Why a folder could not be locked.
 #[derive(Debug)]
 pub enum LockError {
@@ -95,10 +100,18 @@ impl Lock {
         let file = options.open(path).map_err(LockError::Unusable)?;
         let dir = path.parent().unwrap_or(Path::new("."));
         as_the_folder(&file, dir).map_err(LockError::Unusable)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { file }),
-            Err(fs::TryLockError::WouldBlock) => Err(LockError::Held(Self::told(path))),
-            Err(fs::TryLockError::Error(error)) => Err(LockError::Unusable(error)),
+        let mut tries = 0;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { file }),
+                // Commands take it for a moment, to see whether somebody holds it.
+                Err(fs::TryLockError::WouldBlock) if tries < LOCK_TRIES => {
+                    tries += 1;
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                Err(fs::TryLockError::WouldBlock) => return Err(LockError::Held(Self::told(path))),
+                Err(fs::TryLockError::Error(error)) => return Err(LockError::Unusable(error)),
+            }
         }
     }
 

@@ -46,12 +46,10 @@ pub enum TlsError {
         source: io::Error,
     },
     /// A file is far too large to be what it should.
-    #[error("{} has {bytes} bytes; PEM files have at most {}", file.display(), pair::PEM_BYTES_MAX)]
+    #[error("{} is larger than {} bytes; is it the right file?", file.display(), pair::PEM_BYTES_MAX)]
     TooLarge {
         /// Which.
         file: PathBuf,
-        /// How large.
-        bytes: u64,
     },
     /// A file does not hold what it should.
     #[error("{} does not hold {wanted} in PEM form", file.display())]
@@ -308,6 +306,7 @@ mod tests {
         let large = place.path().join("large.pem");
         std::fs::File::create(&large).unwrap().set_len(pair::PEM_BYTES_MAX + 1).unwrap();
         assert!(matches!(files(&large, &key), Err(TlsError::TooLarge { .. })));
+        assert!(matches!(files(Path::new("/dev/zero"), &key), Err(TlsError::NotPem { .. })));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,11 +104,17 @@ pub fn lineage(cert: &Path, key: &Path) -> (PathBuf, PathBuf) {
 fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
     let unreadable =
         |source| TlsError::Unreadable { file: file.to_owned(), why: disk::why_unreadable(file), source };
-    let size = std::fs::metadata(file).map_err(unreadable)?.len();
-    if size > PEM_BYTES_MAX {
-        return Err(TlsError::TooLarge { file: file.to_owned(), bytes: size });
+    // A pipe would make its reader wait, a device would never end.
+    if !std::fs::metadata(file).map_err(unreadable)?.is_file() {
+        return Err(TlsError::NotPem { file: file.to_owned(), wanted: "anything: it is no file" });
     }
-    std::fs::read(file).map_err(unreadable)
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(file).map_err(unreadable)?;
+    opened.take(PEM_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > PEM_BYTES_MAX {
+        return Err(TlsError::TooLarge { file: file.to_owned() });
+    }
+    Ok(bytes)
 }
 
 /// The chain as TLS wants it: the key's certificate first, each next one the issuer of the one before. `None` when no
