@@ -8,7 +8,7 @@
 //! | composition | [`app`] |
 //! | surfaces | [`api`], [`web`], [`edge`] |
 //! | desk | [`desk`] |
-//! | services | [`access`], [`intake`], [`simulate`], [`keeper`] |
+//! | services | [`access`], [`intake`], [`simulate`], [`keeper`], [`doctor`] |
 //! | fan-out | [`live`] |
 //! | adapters | [`store`], [`tls`], [`config`], [`observe`], [`machine`] |
 //! | files | [`disk`] |
@@ -32,6 +32,7 @@ pub mod clock;
 pub mod config;
 pub mod desk;
 pub mod disk;
+pub mod doctor;
 pub mod edge;
 pub mod export;
 pub mod guard;

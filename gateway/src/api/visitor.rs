@@ -116,7 +116,9 @@ impl FromRequestParts<Desk> for Insider {
         match who(parts, desk).await? {
             Some(Who::Admin) => Ok(Self { admin: true }),
             Some(Who::Reader) => Ok(Self { admin: false }),
-            None | Some(Who::Device(_)) if Peer::of(&parts.extensions).is_loopback() => Ok(Self { admin: false }),
+            None | Some(Who::Device(_)) if Peer::of(&parts.extensions).is_loopback() => {
+                Ok(Self { admin: false })
+            }
             Some(Who::Device(_)) => Err(ApiError::forbidden("a device's token sends readings")),
             None => Err(ApiError::unauthorized(
                 "sign in at /login, or send a token made with `casement token create --scope read`",

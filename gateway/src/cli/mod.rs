@@ -3,6 +3,7 @@
 mod cert;
 mod check;
 mod device;
+mod doctor;
 mod export;
 mod import;
 mod list;
@@ -48,6 +49,8 @@ enum Command {
     /// The certificate: state, renewal, import
     #[command(subcommand)]
     Cert(cert::Cert),
+    /// Look at everything that a gateway needs, and say how to mend what is wrong
+    Doctor(doctor::Doctor),
     /// Devices and their tokens
     #[command(subcommand)]
     Device(device::Device),
@@ -192,6 +195,7 @@ async fn run(command: Command, context: &Context) -> Done {
         Command::Demo(demo) => serve::demo(demo, context).await,
         Command::Check => check::check(context),
         Command::Cert(command) => cert::run(command, context).await,
+        Command::Doctor(doctor) => doctor::run(doctor, context).await,
         Command::Device(command) => device::run(command, context).await,
         Command::Token(command) => token::run(command, context).await,
         Command::Simulate(command) => simulate::run(command, context).await,
