@@ -9,12 +9,15 @@ use hyper::client::conn::{http1, http2};
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::crypto::aws_lc_rs;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme, WantsVerifier,
+};
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +25,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use x509_parser::extensions::GeneralName;
 
 /// Longest wait for a whole answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -35,10 +39,21 @@ pub enum Version {
     Http2,
 }
 
+impl Version {
+    const fn protocol(self) -> &'static [u8] {
+        match self {
+            Self::Http1 => b"http/1.1",
+            Self::Http2 => b"h2",
+        }
+    }
+}
+
 /// One connection to the gateway, opened when needed and kept; with HTTP/2 many requests share it.
 #[derive(Debug)]
 pub struct Client {
     address: SocketAddr,
+    name: ServerName<'static>,
+    host: String,
     version: Version,
     tls: Arc<ClientConfig>,
     bearer: Option<String>,
@@ -66,12 +81,61 @@ impl Client {
     /// # Errors
     /// When the gateway's certificate cannot be read.
     pub fn new(address: SocketAddr, data_dir: &Path, version: Version) -> Result<Self> {
-        let protocol: &[u8] = match version {
-            Version::Http1 => b"http/1.1",
-            Version::Http2 => b"h2",
-        };
-        let tls = trusting(data_dir, &[protocol])?;
-        Ok(Self { address, version, tls, bearer: None, connection: Mutex::new(None) })
+        let tls = trusting(data_dir, &[version.protocol()])?;
+        Ok(Self {
+            address,
+            name: ServerName::IpAddress(address.ip().into()),
+            host: address.to_string(),
+            version,
+            tls,
+            bearer: None,
+            connection: Mutex::new(None),
+        })
+    }
+
+    /// A client that asks `address` for `name` (a DNS name or an address, which is asked for without SNI), and trusts
+    /// these roots alone.
+    ///
+    /// # Errors
+    /// When `name` or a root is none.
+    pub fn trusting(
+        address: SocketAddr,
+        name: &str,
+        roots: &[CertificateDer<'static>],
+        version: Version,
+    ) -> Result<Self> {
+        let tls = with_roots(roots.iter().cloned(), &[version.protocol()])?;
+        Ok(Self {
+            address,
+            name: ServerName::try_from(name.to_owned()).with_context(|| format!("not a name: {name:?}"))?,
+            host: if name.contains(':') {
+                format!("[{name}]:{}", address.port())
+            } else {
+                format!("{name}:{}", address.port())
+            },
+            version,
+            tls,
+            bearer: None,
+            connection: Mutex::new(None),
+        })
+    }
+
+    /// A client that takes whatever certificate it is shown: for whether there is an answer at all.
+    ///
+    /// # Errors
+    /// When the TLS library refuses.
+    pub fn trusting_anything(address: SocketAddr, version: Version) -> Result<Self> {
+        let mut tls = careless()?;
+        tls.alpn_protocols = vec![version.protocol().to_vec()];
+        Ok(Self {
+            address,
+            name: ServerName::IpAddress(address.ip().into()),
+            host: address.to_string(),
+            version,
+            tls: Arc::new(tls),
+            bearer: None,
+            connection: Mutex::new(None),
+        })
     }
 
     /// The same client with a connection of its own, and this token on every request.
@@ -85,6 +149,8 @@ impl Client {
     pub fn fresh(&self) -> Self {
         Self {
             address: self.address,
+            name: self.name.clone(),
+            host: self.host.clone(),
             version: self.version,
             tls: Arc::clone(&self.tls),
             bearer: self.bearer.clone(),
@@ -153,7 +219,7 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<Connection> {
-        let stream = handshake(self.address, Arc::clone(&self.tls)).await?;
+        let stream = handshake_for(self.address, self.name.clone(), Arc::clone(&self.tls)).await?;
         let protocol = stream.get_ref().1.alpn_protocol().unwrap_or_default().to_vec();
         let io = TokioIo::new(stream);
         match self.version {
@@ -255,10 +321,12 @@ impl<'a> Draft<'a> {
     }
 
     fn into_request(self) -> Result<(&'a Client, Request<Full<Bytes>>)> {
-        let host = self.client.address;
+        let host = &self.client.host;
         let mut request = Request::new(Full::new(self.body));
         *request.method_mut() = self.method;
         *request.headers_mut() = self.headers;
+        let agent = header::HeaderValue::from_static("casement-scenarios");
+        request.headers_mut().entry(header::USER_AGENT).or_insert(agent);
         match self.client.version {
             Version::Http1 => {
                 *request.uri_mut() = self.path.parse()?;
@@ -358,29 +426,218 @@ impl std::fmt::Display for Answer {
     }
 }
 
-/// TLS settings that trust the gateway's own certificate and offer these protocols.
-pub(crate) fn trusting(data_dir: &Path, protocols: &[&[u8]]) -> Result<Arc<ClientConfig>> {
-    let path = data_dir.join("certs/self-signed.pem");
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(&path).with_context(|| path.display().to_string())? {
-        roots.add(certificate?)?;
+/// What a server shows in a handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The chain, leaf first, in DER.
+    pub chain: Vec<Vec<u8>>,
+    /// The leaf's serial number, in lower-case hex.
+    pub serial: String,
+    /// Its alternative names: DNS names and addresses, as text.
+    pub names: Vec<String>,
+    /// Its subject's common name, if it has one.
+    pub common_name: Option<String>,
+    /// Its issuer.
+    pub issuer: String,
+    /// Begin of its validity, in milliseconds since 1970.
+    pub not_before_ms: i64,
+    /// End of its validity, in milliseconds since 1970.
+    pub not_after_ms: i64,
+}
+
+impl Shown {
+    /// Whether its issuer's name contains this.
+    #[must_use]
+    pub fn is_from(&self, issuer: &str) -> bool {
+        self.issuer.contains(issuer)
     }
-    ensure!(!roots.is_empty(), "no certificate in {}", path.display());
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+
+    /// How long it is good for, in seconds.
+    #[must_use]
+    pub const fn validity_s(&self) -> i64 {
+        (self.not_after_ms - self.not_before_ms) / 1000
+    }
+
+    /// The leaf in PEM.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn pem(&self) -> Result<String> {
+        let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
+        let leaf = self.chain.first().context("an empty chain")?;
+        for line in base64(leaf).as_bytes().chunks(64) {
+            text.push_str(std::str::from_utf8(line)?);
+            text.push('\n');
+        }
+        text.push_str("-----END CERTIFICATE-----\n");
+        Ok(text)
+    }
+
+    fn read(chain: &[CertificateDer<'_>]) -> Result<Self> {
+        let leaf = chain.first().context("no certificate was shown")?;
+        let (_, parsed) = x509_parser::parse_x509_certificate(leaf)?;
+        let mut names = Vec::new();
+        if let Some(listed) = parsed.subject_alternative_name()? {
+            for name in &listed.value.general_names {
+                names.push(match name {
+                    GeneralName::DNSName(name) => (*name).to_owned(),
+                    GeneralName::IPAddress(bytes) => {
+                        match (<[u8; 4]>::try_from(*bytes), <[u8; 16]>::try_from(*bytes)) {
+                            (Ok(four), _) => IpAddr::from(four).to_string(),
+                            (_, Ok(six)) => IpAddr::from(six).to_string(),
+                            _ => bail!("an address of {} bytes", bytes.len()),
+                        }
+                    }
+                    other => bail!("an unexpected kind of name: {other}"),
+                });
+            }
+        }
+        names.sort();
+        let common_name =
+            parsed.subject().iter_common_name().next().map(|name| name.as_str().map(str::to_owned));
+        Ok(Self {
+            chain: chain.iter().map(|certificate| certificate.to_vec()).collect(),
+            serial: format!("{:x}", parsed.serial),
+            names,
+            common_name: common_name.transpose()?,
+            issuer: parsed.issuer().to_string(),
+            not_before_ms: parsed.validity().not_before.timestamp() * 1000,
+            not_after_ms: parsed.validity().not_after.timestamp() * 1000,
+        })
+    }
+}
+
+/// What `address` shows to a client that asks for `name`, or for no name at all. Every call is a full handshake.
+///
+/// # Errors
+/// When the handshake fails for another reason than trust.
+pub async fn shown(address: SocketAddr, name: Option<&str>) -> Result<Shown> {
+    let config = careless()?;
+    let name = match name {
+        Some(name) => ServerName::try_from(name.to_owned())?,
+        // Addresses are never sent as SNI.
+        None => ServerName::IpAddress(address.ip().into()),
+    };
+    let stream = handshake_for(address, name, Arc::new(config)).await?;
+    Shown::read(stream.get_ref().1.peer_certificates().unwrap_or_default())
+}
+
+/// Settings that take any certificate and remember no session.
+fn careless() -> Result<ClientConfig> {
+    let mut config =
+        builder()?.dangerous().with_custom_certificate_verifier(Arc::new(Anything)).with_no_client_auth();
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(config)
+}
+
+/// Takes whatever it is shown, as long as the other side has the key.
+#[derive(Debug)]
+struct Anything;
+
+impl ServerCertVerifier for Anything {
+    fn verify_server_cert(
+        &self,
+        _leaf: &CertificateDer<'_>,
+        _chain: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &aws_lc_rs::default_provider().signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &aws_lc_rs::default_provider().signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?)
+}
+
+/// TLS settings that trust these roots and nothing else, and offer these protocols.
+///
+/// # Errors
+/// When a root is none.
+pub fn with_roots(
+    roots: impl IntoIterator<Item = CertificateDer<'static>>,
+    protocols: &[&[u8]],
+) -> Result<Arc<ClientConfig>> {
+    let mut trusted = RootCertStore::empty();
+    for root in roots {
+        trusted.add(root)?;
+    }
+    let mut config = builder()?.with_root_certificates(trusted).with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(Arc::new(config))
 }
 
+/// TLS settings that trust the gateway's own certificate and offer these protocols.
+pub(crate) fn trusting(data_dir: &Path, protocols: &[&[u8]]) -> Result<Arc<ClientConfig>> {
+    let path = data_dir.join("certs/self-signed.pem");
+    let found: Vec<_> = CertificateDer::pem_file_iter(&path)
+        .with_context(|| path.display().to_string())?
+        .collect::<Result<_, _>>()?;
+    ensure!(!found.is_empty(), "no certificate in {}", path.display());
+    with_roots(found, protocols)
+}
+
 /// Connects and shakes hands, asking for the certificate of the address.
 pub(crate) async fn handshake(address: SocketAddr, tls: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>> {
+    handshake_for(address, ServerName::IpAddress(address.ip().into()), tls).await
+}
+
+/// Connects and shakes hands, asking for the certificate of `name`.
+///
+/// # Errors
+/// When connection or handshake fail, or take too long.
+pub async fn handshake_for(
+    address: SocketAddr,
+    name: ServerName<'static>,
+    tls: Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>> {
     let conversation = async {
         let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
         stream.set_nodelay(true)?;
-        let name = ServerName::IpAddress(address.ip().into());
         TlsConnector::from(tls).connect(name, stream).await.with_context(|| format!("TLS with {address}"))
     };
     tokio::time::timeout(ANSWER_WITHIN, conversation).await.context("no TLS handshake in time")?
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let group =
+            chunk.iter().enumerate().fold(0_u32, |group, (i, byte)| group | u32::from(*byte) << (16 - 8 * i));
+        for position in 0..4 {
+            if position <= chunk.len() {
+                text.push(char::from(ALPHABET[(group >> (18 - 6 * position) & 63) as usize]));
+            } else {
+                text.push('=');
+            }
+        }
+    }
+    text
 }

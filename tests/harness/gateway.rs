@@ -50,8 +50,23 @@ fn modified(path: &Path) -> Option<SystemTime> {
 #[derive(Debug)]
 pub struct Home {
     folder: TempDir,
+    settings: Mutex<Settings>,
+}
+
+/// What a configuration file is made of.
+#[derive(Clone, Debug)]
+struct Settings {
+    http: String,
+    https: String,
+    tls: String,
     extra: String,
 }
+
+/// What stands below `[tls]` in a home that was not given another one.
+const SELF_SIGNED: &str = "source = \"self-signed\"\n";
+
+/// Any free port.
+const ANY: &str = "127.0.0.1:0";
 
 impl Home {
     /// A home whose dashboard is private, as it is by default.
@@ -75,17 +90,57 @@ impl Home {
     /// # Errors
     /// When the folder cannot be made.
     pub fn with(extra: &str) -> Result<Self> {
+        Self::with_tls(ANY, ANY, SELF_SIGNED, extra)
+    }
+
+    /// A home that listens at these addresses, has this below `[tls]` (keys first, then sections of it), and more
+    /// configuration. An empty address is no listener.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn with_tls(http: &str, https: &str, tls: &str, extra: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("casement-").tempdir()?;
-        let home = Self { folder, extra: extra.to_owned() };
-        home.configure("127.0.0.1:0", "127.0.0.1:0")?;
+        let settings = Settings {
+            http: http.to_owned(),
+            https: https.to_owned(),
+            tls: tls.to_owned(),
+            extra: extra.to_owned(),
+        };
+        let home = Self { folder, settings: Mutex::new(settings) };
+        home.configure(|_| {})?;
         Ok(home)
     }
 
-    fn configure(&self, http: &str, https: &str) -> Result<()> {
+    /// Gives the configuration file something else below `[tls]`. A running gateway sees them when it is told to look.
+    ///
+    /// # Errors
+    /// When the configuration cannot be written.
+    pub fn set_tls(&self, tls: &str) -> Result<()> {
+        self.configure(|settings| tls.clone_into(&mut settings.tls))
+    }
+
+    /// Makes later starts take plain HTTP at this address, or nowhere when it is empty.
+    ///
+    /// # Errors
+    /// When the configuration cannot be written.
+    pub fn set_http(&self, http: &str) -> Result<()> {
+        self.configure(|settings| http.clone_into(&mut settings.http))
+    }
+
+    fn configure(&self, change: impl FnOnce(&mut Settings)) -> Result<()> {
+        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut settings);
+        let list = |address: &str| match address {
+            "" => "[]".to_owned(),
+            address => format!("[{address:?}]"),
+        };
         let text = format!(
-            "data_dir = {:?}\n\n[listen]\nhttp = [{http:?}]\nhttps = [{https:?}]\n\n[tls]\nsource = \"self-signed\"\n\n{}",
+            "data_dir = {:?}\n\n[listen]\nhttp = {}\nhttps = {}\n\n[tls]\n{}\n{}",
             self.data_dir(),
-            self.extra
+            list(&settings.http),
+            list(&settings.https),
+            settings.tls,
+            settings.extra
         );
         Ok(std::fs::write(self.config(), text)?)
     }
@@ -123,7 +178,10 @@ impl Home {
     /// # Errors
     /// When the configuration cannot be written.
     pub fn keep_ports(&self, gateway: &Gateway) -> Result<()> {
-        self.configure(&gateway.http().to_string(), &gateway.https().to_string())
+        self.configure(|settings| {
+            settings.http = gateway.http().to_string();
+            settings.https = gateway.https().to_string();
+        })
     }
 
     /// Runs another command of the program, with this home's configuration.

@@ -5,6 +5,13 @@
 //! | [`gateway`] | the program: a home folder for it, start, kill, restart, and its command line |
 //! | [`client`] | an HTTPS client that trusts the gateway's own certificate, HTTP/1.1 and HTTP/2 |
 //! | [`events`] | reading a stream of server-sent events |
+//! | [`pebble`] | a certificate authority for tests, and the DNS that it asks |
+//! | [`tap`] | a connection that remembers the records that came over it |
+//! | [`unreliable_ca`] | what stands between the gateway and that authority: it counts, and it fails when told |
+//! | [`dns`] | a name server that says what it is told to |
+//! | [`directory`] | the front door of an authority: what it says of itself, and what time it says it is |
+//! | [`pki`] | certificates and keys made here, good ones and bad ones |
+//! | [`ports`] | port numbers that nobody else takes meanwhile |
 //! | [`raw`] | bytes on a socket, for what no polite client sends |
 //! | [`csv_rows`] | the raw readings of a device, as the CSV answer has them |
 //! | [`cbor`] | a CBOR writer that shares no code with the gateway |
@@ -15,12 +22,21 @@
 pub mod cbor;
 pub mod client;
 pub mod csv_rows;
+pub mod directory;
+pub mod dns;
 pub mod events;
 pub mod gateway;
+pub mod pebble;
+pub mod pki;
+pub mod ports;
 pub mod raw;
 pub mod report;
+pub mod tap;
+pub mod unreliable_ca;
 pub mod wait;
 
-pub use client::{Answer, Client, Version};
+pub use client::{Answer, Client, Shown, Version};
 pub use gateway::{Gateway, Home, Ran};
-pub use wait::eventually;
+pub use pebble::Pebble;
+pub use unreliable_ca::UnreliableCa;
+pub use wait::{eventually, within};

@@ -10,7 +10,18 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// The error of `probe`, or a sentence with `what` when [`PATIENCE`] ends.
-pub async fn eventually<T, F>(what: &str, mut probe: F) -> Result<T>
+pub async fn eventually<T, F>(what: &str, probe: F) -> Result<T>
+where
+    F: AsyncFnMut() -> Result<Option<T>>,
+{
+    within(PATIENCE, what, probe).await
+}
+
+/// The same with another patience, for what takes its time by design.
+///
+/// # Errors
+/// The error of `probe`, or a sentence with `what` when `patience` ends.
+pub async fn within<T, F>(patience: Duration, what: &str, mut probe: F) -> Result<T>
 where
     F: AsyncFnMut() -> Result<Option<T>>,
 {
@@ -20,8 +31,8 @@ where
         if let Some(found) = probe().await? {
             return Ok(found);
         }
-        if started.elapsed() > PATIENCE {
-            bail!("waited {PATIENCE:?} in vain for: {what}");
+        if started.elapsed() > patience {
+            bail!("waited {patience:?} in vain for: {what}");
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(200));

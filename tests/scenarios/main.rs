@@ -2,7 +2,11 @@
 //! through the contract alone.
 #![allow(clippy::disallowed_methods, reason = "a driver at the edge: it times the program from outside")]
 
+mod certificate;
+mod certificate_files;
+mod certificate_hostile;
 mod cli;
+mod doctor;
 mod durability;
 mod first_run;
 mod full_disk;
@@ -11,6 +15,7 @@ mod load;
 mod memory_and_start;
 mod reading;
 mod real_input;
+mod scan;
 mod simulate;
 mod stream;
 mod unfriendly;
