@@ -123,6 +123,14 @@ fn address_in(answer: &str) -> Option<IpAddr> {
     body.trim().parse().ok().filter(|address| good && is_public(*address))
 }
 
+/// Whether somebody listens at an address: at itself, or at all of its kind; `[::]` is all of either kind.
+pub fn is_heard(address: IpAddr, listening: &[IpAddr]) -> bool {
+    listening.iter().any(|at| {
+        let all = at.is_unspecified() && (at.is_ipv6() || address.is_ipv4());
+        all || at.to_canonical() == address
+    })
+}
+
 /// Addresses for a certificate of a private authority: this machine's own, and those of the listeners when it has no
 /// others.
 pub fn private_addresses(listening: &[IpAddr]) -> Vec<IpAddr> {
@@ -130,14 +138,11 @@ pub fn private_addresses(listening: &[IpAddr]) -> Vec<IpAddr> {
         IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
         IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
     };
-    let everywhere = listening.iter().any(IpAddr::is_unspecified);
-    let mut found: Vec<IpAddr> = if everywhere {
-        interface_addresses().into_iter().filter(usable).collect()
-    } else {
-        listening.to_vec()
-    };
+    let own: Vec<IpAddr> =
+        interface_addresses().into_iter().filter(|address| is_heard(*address, listening)).collect();
+    let mut found: Vec<IpAddr> = own.iter().copied().filter(usable).collect();
     if found.is_empty() {
-        found = interface_addresses().into_iter().filter(IpAddr::is_loopback).collect();
+        found = own;
     }
     found.sort_unstable();
     found.dedup();
@@ -184,5 +189,16 @@ mod tests {
         assert!(interface_addresses().iter().any(IpAddr::is_loopback));
         let bound = ["127.0.0.1".parse().unwrap()];
         assert_eq!(private_addresses(&bound), bound);
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        for (address, at, heard) in [
+            ("192.0.2.1", "0.0.0.0", true),
+            ("2001:db8::1", "0.0.0.0", false),
+            ("192.0.2.1", "::", true),
+            ("2001:db8::1", "::", true),
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+        ] {
+            assert_eq!(is_heard(ip(address), &[ip(at)]), heard, "{address} at {at}");
+        }
     }
 }

@@ -221,7 +221,7 @@ async fn many_who_write_at_once_are_all_acknowledged_and_all_stored() -> Result<
 async fn one_address_cannot_take_every_seat() -> Result<()> {
     let app = TestApp::start("public").await?;
     let mut held = Vec::new();
-    for _ in 0..casement::edge::CONNECTIONS_PER_ADDRESS_MAX {
+    for _ in 0..casement::edge::PLAIN_CONNECTIONS_PER_ADDRESS_MAX {
         let mut stream = TcpStream::connect(app.http).await?;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await?;
         let mut first = [0];

@@ -42,8 +42,11 @@ pub const CONNECTIONS_MAX: usize = 1024;
 /// Connections at once from one address. Thirty classrooms behind one router fit; one attacker does not fill the door.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
 
-/// Connections over plain HTTP at once; from one address an eighth of them.
+/// Connections over plain HTTP at once.
 pub const PLAIN_CONNECTIONS_MAX: usize = 256;
+
+/// Connections over plain HTTP at once from one address.
+pub const PLAIN_CONNECTIONS_PER_ADDRESS_MAX: usize = 32;
 
 /// How long a TLS handshake may take.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -101,7 +104,7 @@ impl Bound {
         let port = self.https().first().map_or(443, SocketAddr::port);
         let door = Arc::new(Door {
             seats: Seats::new(CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX),
-            plain_seats: Seats::new(PLAIN_CONNECTIONS_MAX, PLAIN_CONNECTIONS_MAX / 8),
+            plain_seats: Seats::new(PLAIN_CONNECTIONS_MAX, PLAIN_CONNECTIONS_PER_ADDRESS_MAX),
             tls,
             certificates,
             app,
