@@ -53,6 +53,26 @@ impl Port {
     }
 }
 
+/// Something that one scenario at a time may do to this machine, until it is dropped.
+#[derive(Debug)]
+pub struct Turn {
+    _lock: File,
+}
+
+impl Turn {
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// When the lock cannot be made.
+    pub async fn take(what: &'static str) -> Result<Self> {
+        let folder = std::env::temp_dir().join("casement-ports");
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let lock = File::create(folder.join(what))?;
+        let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??;
+        Ok(Self { _lock: lock })
+    }
+}
+
 fn is_free(number: u16) -> bool {
     let bound = TcpListener::bind((Ipv4Addr::UNSPECIFIED, number)).is_ok()
         && UdpSocket::bind((Ipv4Addr::UNSPECIFIED, number)).is_ok();

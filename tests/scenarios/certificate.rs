@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use harness::client::{handshake_for, shown, with_roots};
 use harness::pebble::Plan;
-use harness::ports::{Port, has_ipv6};
+use harness::ports::{Port, Turn, has_ipv6};
 use harness::tap::{Heard, Tap};
 use harness::unreliable_ca::{Kind, from_base64url};
 use harness::wait::{PATIENCE, Stopwatch, unix_ms};
@@ -346,6 +346,7 @@ async fn an_ipv6_address_gets_a_certificate() -> Result<()> {
 
 #[tokio::test]
 async fn without_names_it_is_the_addresses_of_this_machine() -> Result<()> {
+    let _turn = Turn::take("addresses").await?;
     let wish = Wish { host: if has_ipv6() { "[::]" } else { "0.0.0.0" }, ..Wish::names(&[]) };
     let Some(stage) = Stage::set("without_names", wish).await? else { return Ok(()) };
     let gateway = stage.home.serve().await?;
@@ -371,6 +372,7 @@ async fn without_names_it_is_the_addresses_of_this_machine() -> Result<()> {
 
 #[tokio::test]
 async fn an_address_that_changes_is_ordered_anew() -> Result<()> {
+    let _turn = Turn::take("addresses").await?;
     let Some(address) = ExtraAddress::give("10.99.77.1")? else {
         report::skipped("another_address", "only root with iproute2 can give this machine another address");
         return Ok(());
