@@ -34,6 +34,7 @@ const PURE: &[&str] = &[
     "export",
     "guard",
     "ingest",
+    "intake::pace",
     "renewal",
     "simulate::chance",
     "simulate::outage",

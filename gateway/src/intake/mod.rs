@@ -2,7 +2,9 @@
 //!
 //! The queue holds [`QUEUE_READINGS`] readings at most. When it is full a batch is refused at once and nothing of it
 //! is kept: the device holds its readings and tries again. Whatever waits when the writer becomes free is committed
-//! together, so that many devices share one fsync.
+//! together, so that many devices share one fsync; [`pace`] says when.
+
+mod pace;
 
 use crate::clock;
 use crate::live::Live;
@@ -10,7 +12,10 @@ use crate::observe::{Counters, Outcome};
 use crate::reading::{Appended, NewBatch};
 use crate::store::{Store, StoreError};
 use crate::telemetry::condition::{Condition, HISTORY_MS, rank};
+use pace::{Pace, Waiting};
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +24,9 @@ pub const QUEUE_READINGS: usize = 40_000;
 
 /// Batches that may wait for the writer.
 const QUEUE_BATCHES: usize = 4_096;
+
+/// Batches that the writer takes out of the queue in one go.
+const JOBS_AT_ONCE: usize = 512;
 
 /// Readings committed together at most. More would make others wait for one transaction.
 const COMMIT_READINGS: usize = 20_000;
@@ -91,6 +99,79 @@ impl Intake {
     }
 }
 
+/// Whom to tell what became of a batch, and its place in the queue.
+type Answer = (oneshot::Sender<Result<Appended, IntakeError>>, OwnedSemaphorePermit);
+
+/// Batches that the writer has taken and not committed yet. Their readings still count in [`QUEUE_READINGS`].
+struct Held {
+    batches: VecDeque<(NewBatch, Answer)>,
+    readings: usize,
+    newest_us: u64,
+    pace: Pace,
+    /// Where the clock of the pace begins.
+    began: Instant,
+}
+
+impl Held {
+    fn new() -> Self {
+        Self {
+            batches: VecDeque::new(),
+            readings: 0,
+            newest_us: 0,
+            pace: Pace::default(),
+            began: clock::steady(),
+        }
+    }
+
+    fn us(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.began).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn take(&mut self, batch: NewBatch, answer: Answer) {
+        self.readings += batch.readings.len();
+        self.newest_us = self.us(clock::steady());
+        self.batches.push_back((batch, answer));
+    }
+
+    /// When to commit; `None` when there is nothing. `last` says that nobody else comes.
+    fn due(&self, last: bool) -> Option<Instant> {
+        if self.batches.is_empty() {
+            return None;
+        }
+        if last || self.readings >= COMMIT_READINGS {
+            return Some(self.began);
+        }
+        let waiting = Waiting { readings: self.readings, newest_us: self.newest_us };
+        Some(self.began + Duration::from_micros(self.pace.due_us(waiting)))
+    }
+
+    fn hand_over(&mut self) -> (Vec<NewBatch>, Vec<Answer>) {
+        let (mut batches, mut answers, mut readings) = (Vec::new(), Vec::new(), 0);
+        while readings < COMMIT_READINGS
+            && let Some((batch, answer)) = self.batches.pop_front()
+        {
+            readings += batch.readings.len();
+            batches.push(batch);
+            answers.push(answer);
+        }
+        self.readings -= readings;
+        (batches, answers)
+    }
+
+    fn committed(&mut self, begun: Instant, ended: Instant) {
+        let (begun_us, ended_us) = (self.us(begun), self.us(ended));
+        self.pace.committed(begun_us, ended_us);
+    }
+}
+
+/// Ends at this time; never without one.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The one that writes.
 pub struct Writer {
     queue: mpsc::Receiver<Job>,
@@ -134,53 +215,44 @@ impl Writer {
 
     /// Writes until `closing`, then finishes what is in the queue; later batches are refused.
     pub async fn run(mut self, closing: CancellationToken) {
+        let mut held = Held::new();
         let mut jobs = Vec::new();
         loop {
-            let received = tokio::select! {
-                received = self.queue.recv_many(&mut jobs, 512) => received,
-                () = closing.cancelled(), if !self.queue.is_closed() => {
-                    self.queue.close();
-                    continue;
-                }
-            };
-            if received == 0 {
-                return;
+            let due = held.due(self.queue.is_closed());
+            if due.is_some_and(|due| due <= clock::steady()) {
+                self.commit(&mut held).await;
+                continue;
             }
-            let mut waiting = jobs.drain(..).peekable();
-            while waiting.peek().is_some() {
-                let mut batches = Vec::new();
-                let mut answers = Vec::new();
-                let mut readings = 0;
-                let mut follow = false;
-                while readings < COMMIT_READINGS {
-                    match waiting.next() {
-                        Some(Job::Append(batch, answer, permit)) => {
-                            readings += batch.readings.len();
-                            batches.push(batch);
-                            answers.push((answer, permit));
+            tokio::select! {
+                received = self.queue.recv_many(&mut jobs, JOBS_AT_ONCE) => {
+                    if received == 0 {
+                        return;
+                    }
+                    let mut follow = false;
+                    for job in jobs.drain(..) {
+                        match job {
+                            Job::Append(batch, answer, permit) => held.take(batch, (answer, permit)),
+                            Job::Follow => follow = true,
                         }
-                        Some(Job::Follow) => follow = true,
-                        None => break,
+                    }
+                    if follow {
+                        self.follow().await;
                     }
                 }
-                if !batches.is_empty() {
-                    self.commit(&batches, answers).await;
-                }
-                if follow {
-                    self.follow().await;
-                }
+                () = until(due) => {}
+                () = closing.cancelled(), if !self.queue.is_closed() => self.queue.close(),
             }
         }
     }
 
-    async fn commit(
-        &self,
-        batches: &[NewBatch],
-        answers: Vec<(oneshot::Sender<Result<Appended, IntakeError>>, OwnedSemaphorePermit)>,
-    ) {
+    /// Commits what is held, up to [`COMMIT_READINGS`], and answers.
+    async fn commit(&self, held: &mut Held) {
+        let (batches, answers) = held.hand_over();
         self.counters.queued.dec_by(i64::try_from(answers.len()).unwrap_or(0));
         let begun = clock::steady();
-        match self.store.append(batches).await {
+        let stored = self.store.append(&batches).await;
+        held.committed(begun, clock::steady());
+        match stored {
             Ok(outcome) => {
                 self.counters.commit_seconds.observe(begun.elapsed().as_secs_f64());
                 self.publish(&outcome).await;
