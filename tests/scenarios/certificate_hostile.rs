@@ -249,7 +249,9 @@ async fn a_hostile_authority_never_hurts() -> Result<()> {
     let unwilling = Misfortune::new("a refused order", &["unauthorized"])
         .with_old()
         .befalls(fails(&[Kind::NewOrder], Fault::problem(403, "unauthorized", "not today")), mend);
+    // The order lives on; a restart is no reason to ask after it before its time.
     let cut = Misfortune::new("cut at the last step", &["unreachable", "timeout"])
+        .with_restart()
         .befalls(fails(&[Kind::Finalize], Fault::Cut), mend);
     let garbage = Misfortune::new("garbage", &["bad_answer"])
         .befalls(fails(&[Kind::Directory], Fault::garbage()), mend);

@@ -47,7 +47,12 @@ impl Keeper {
             }
             return Duration::ZERO;
         }
-        if resume && let Some(placed) = authority.placed(&wanted, now_ms) {
+        // An order that was cut off is taken up at once; after a failure its pause counts, restart or not.
+        let rested = memory.failures == 0 || memory.not_before_ms <= now_ms;
+        if resume
+            && rested
+            && let Some(placed) = authority.placed(&wanted, now_ms)
+        {
             let order = Order {
                 reason: Reason::Resume,
                 names: placed.names.clone(),
@@ -58,9 +63,12 @@ impl Keeper {
             return Duration::ZERO;
         }
         match next(&wanted, there, &memory, now_ms) {
-            Next::Order(order) => {
+            Next::Order(mut order) => {
                 // An order that the authority has taken and not answered yet is asked after, not placed again.
                 let placed = authority.placed(&wanted, now_ms).filter(|placed| placed.names == order.names);
+                if let Some(placed) = &placed {
+                    order.challenge = placed.challenge;
+                }
                 self.order(&wanted, &authority, order, placed, None, now_ms).await;
                 Duration::ZERO
             }
@@ -239,7 +247,7 @@ impl Keeper {
         let job = Job {
             wanted,
             names: &order.names,
-            challenge: placed.as_ref().map_or(order.challenge, |placed| placed.challenge),
+            challenge: order.challenge,
             replaces,
             placed,
             rehearsal: dry_run,

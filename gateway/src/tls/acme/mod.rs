@@ -472,7 +472,11 @@ impl Talk<'_> {
             directory: self.authority.directory.clone(),
             names: job.names.to_vec(),
             challenge: job.challenge,
-            at_ms: job.placed.as_ref().map_or(job.now_ms, |placed| placed.at_ms),
+            at_ms: job
+                .placed
+                .as_ref()
+                .filter(|placed| placed.url == order.url())
+                .map_or(job.now_ms, |placed| placed.at_ms),
         };
         let json =
             serde_json::to_vec_pretty(&placed).map_err(|error| Trouble::new("local", error.to_string()))?;
