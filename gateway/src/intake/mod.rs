@@ -2,7 +2,7 @@
 //!
 //! The queue holds [`QUEUE_READINGS`] readings at most. When it is full a batch is refused at once and nothing of it
 //! is kept: the device holds its readings and tries again. Whatever waits when the writer becomes free is committed
-//! together, so that many devices share one fsync; [`pace`] says when.
+//! together, so that many devices share one fsync; `pace` says when.
 
 mod pace;
 
