@@ -1,10 +1,11 @@
 //! Clients that are slow, broken or hostile.
 
 use crate::Stage;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use harness::csv_rows;
 use harness::raw::{self, Ending};
 use harness::wait::{Dice, Stopwatch, unix_ms};
+use harness::{Home, report};
 use serde_json::json;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -181,4 +182,42 @@ async fn odd_queries_are_refused_with_a_reason() -> Result<()> {
         ensure!(answer.status == 200 || answer.status == 400, "{query}: {answer}");
     }
     stage.strike().await
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_is_still_sending() -> Result<()> {
+    // hyper's client forgives a stream that is reset after its answer; curl, which people use, does not.
+    if std::process::Command::new("curl").arg("--version").output().is_err() {
+        report::skipped(
+            "refusal",
+            "curl is not installed; refusals of requests with a body were not checked",
+        );
+        return Ok(());
+    }
+    let home = Home::public()?;
+    let gateway = home.serve().await?;
+    let (renew, login) = ("/api/v1/certificate/renew", "/login");
+    for round in 0..25 {
+        for (path, header, expected) in
+            [(renew, "content-type: application/json", "401"), (login, "sec-fetch-site: cross-site", "403")]
+        {
+            let told = tokio::process::Command::new("curl")
+                .args([
+                    "-sk",
+                    "--http2",
+                    "--max-time",
+                    "20",
+                    "-o",
+                    "/dev/null",
+                    "-w",
+                    "%{http_code} %{errormsg}",
+                ])
+                .args(["-H", header, "--data-binary", &"x".repeat(900), &format!("{}{path}", gateway.url())])
+                .output()
+                .await?;
+            let told = String::from_utf8_lossy(&told.stdout).into_owned();
+            ensure!(told.trim() == expected, "round {round}, {path}: {told}");
+        }
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@
 //! and for the pause between two requests, 100 streams and 16 KiB of headers on HTTP/2, 64 KiB of buffer on HTTP/1.
 
 mod redirect;
+mod unread;
 
 use crate::desk::Peer;
 use crate::observe::Counters;
@@ -34,7 +35,6 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
 /// Connections at once. An idle one costs some 25 kB, so that all of them fit beside the rest in 614 MB.
 pub const CONNECTIONS_MAX: usize = 1024;
@@ -260,7 +260,7 @@ impl Door {
             Kind::Http => Ok(self.prove(&request).unwrap_or_else(|| self.redirect(&request))),
             Kind::Https => {
                 request.extensions_mut().insert(Peer(peer));
-                self.app.clone().oneshot(request.map(Body::new)).await
+                unread::answered(self.app.clone(), request.map(Body::new)).await
             }
         }
     }
