@@ -1,7 +1,7 @@
 //! Clients that are slow, broken or hostile.
 
 use crate::Stage;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use harness::csv_rows;
 use harness::raw::{self, Ending};
 use harness::wait::{Dice, Stopwatch, unix_ms};
