@@ -51,6 +51,120 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// A private file for the time being, gone when dropped. What a process that was killed left under the same name is
+/// written over; one that is in use is not.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+    file: File,
+    published: bool,
+}
+
+impl Scratch {
+    /// Makes it, empty.
+    ///
+    /// # Errors
+    /// `ResourceBusy` when another process uses it; others when it cannot be made.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        use rustix::fs::{Mode, OFlags};
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let dir = folder_of(path);
+        loop {
+            // In a folder of everybody's, the name may be somebody's link to elsewhere.
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?);
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(fs::TryLockError::WouldBlock) => return Err(io::ErrorKind::ResourceBusy.into()),
+                Err(fs::TryLockError::Error(error)) => return Err(error),
+            }
+            let meta = file.metadata()?;
+            // Its last user may have taken it away before the lock was free.
+            if !fs::metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (meta.dev(), meta.ino())) {
+                continue;
+            }
+            if !meta.is_file() || meta.uid() != user() && meta.uid() != fs::metadata(dir)?.uid() {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "somebody else's file is in the way",
+                ));
+            }
+            file.set_permissions(fs::Permissions::from_mode(0o600))?;
+            file.set_len(0)?;
+            as_the_folder(&file, dir)?;
+            return Ok(Self { path: path.to_owned(), file, published: false });
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// For reading and writing.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Syncs it and gives it its name for good. Without `replace`, a file of that name stays, and is an error.
+    ///
+    /// # Errors
+    /// When any step fails; a file of that name is then untouched.
+    pub fn publish(mut self, path: &Path, replace: bool) -> io::Result<()> {
+        use rustix::fs::{CWD, RenameFlags};
+        self.file.sync_all()?;
+        if replace {
+            fs::rename(&self.path, path)?;
+        } else {
+            match rustix::fs::renameat_with(CWD, &self.path, CWD, path, RenameFlags::NOREPLACE) {
+                // Not every file system knows how.
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !path.exists() => {
+                    fs::rename(&self.path, path)?;
+                }
+                renamed => renamed?,
+            }
+        }
+        self.published = true;
+        sync_dir(folder_of(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !self.published {
+            // What is not there any more need not be removed.
+            let _gone = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Makes what was renamed in a folder last.
+///
+/// # Errors
+/// When the folder cannot be synced.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// The folder that a file is in.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The user that runs this, as a number.
+pub fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// How many bytes this user may still write into a folder.
+///
+/// # Errors
+/// When the system does not tell.
+pub fn room(dir: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(dir)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 /// Gives what root makes to the owner of the folder: after `sudo casement cert import …` the gateway, which is not root,
 /// must still be able to read it.
 fn as_the_folder(file: &File, dir: &Path) -> io::Result<()> {
@@ -226,6 +340,32 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_file_for_the_time_being_is_private_one_s_own_and_gone_unless_published() {
+        let place = tempfile::tempdir().unwrap();
+        let (path, end) = (place.path().join("x.new"), place.path().join("x"));
+        fs::write(&path, "left behind by somebody who was killed").unwrap();
+        let scratch = Scratch::create(&path).unwrap();
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.permissions().mode() & 0o777, meta.len()), (0o600, 0));
+        assert_eq!(Scratch::create(&path).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        drop(scratch);
+        assert!(!path.exists());
+        std::os::unix::fs::symlink("elsewhere", &path).unwrap();
+        assert!(Scratch::create(&path).is_err() && !place.path().join("elsewhere").exists());
+        fs::remove_file(&path).unwrap();
+
+        for (text, replace, kept) in [("one", false, "one"), ("two", false, "one"), ("three", true, "three")]
+        {
+            let scratch = Scratch::create(&path).unwrap();
+            scratch.file().write_all(text.as_bytes()).unwrap();
+            assert_eq!(scratch.publish(&end, replace).is_ok(), text == kept);
+            assert_eq!(fs::read_to_string(&end).unwrap(), kept);
+            assert!(!path.exists());
+        }
+        assert!(room(place.path()).unwrap() > 0);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! | composition | [`app`] |
 //! | surfaces | [`api`], [`web`], [`edge`] |
 //! | desk | [`desk`] |
-//! | services | [`access`], [`intake`], [`simulate`], [`keeper`], [`doctor`] |
+//! | services | [`access`], [`intake`], [`simulate`], [`keeper`], [`doctor`], [`backup`] |
 //! | fan-out | [`live`] |
 //! | adapters | [`store`], [`tls`], [`config`], [`observe`], [`machine`] |
 //! | files | [`disk`] |
@@ -27,6 +27,7 @@ pub mod access;
 pub mod answer;
 pub mod api;
 pub mod app;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -14,7 +14,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("composition", &["app"]),
     ("surfaces", &["api", "web", "edge"]),
     ("desk", &["desk"]),
-    ("services", &["access", "intake", "simulate", "keeper", "doctor"]),
+    ("services", &["access", "intake", "simulate", "keeper", "doctor", "backup"]),
     ("fan-out", &["live"]),
     ("adapters", &["store", "tls", "config", "observe", "machine"]),
     ("files", &["disk"]),
@@ -26,6 +26,7 @@ const ROWS: &[(&str, &[&str])] = &[
 /// Modules that decide and do nothing else, with everything below them. Both rows of rules are among them.
 const PURE: &[&str] = &[
     "answer",
+    "backup::header",
     "config::file",
     "config::keys",
     "doctor::checks",

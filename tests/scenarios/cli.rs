@@ -219,7 +219,9 @@ async fn errors_say_what_and_how_to_mend_it() -> Result<()> {
 async fn help_and_version_are_there() -> Result<()> {
     let here = Path::new(".");
     let help = run(here, &["--help"], &[]).await?.expect(0)?;
-    for command in ["serve", "demo", "check", "device", "token", "simulate", "import", "export"] {
+    for command in
+        ["serve", "demo", "check", "device", "token", "simulate", "import", "export", "backup", "restore"]
+    {
         assert!(help.stdout.contains(command), "{command} is missing:\n{}", help.stdout);
         let own = run(here, &[command, "--help"], &[]).await?.expect(0)?;
         assert!(own.stdout.contains("--config"), "{command}: {}", own.stdout);

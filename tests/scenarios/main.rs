@@ -2,6 +2,7 @@
 //! through the contract alone.
 #![allow(clippy::disallowed_methods, reason = "a driver at the edge: it times the program from outside")]
 
+mod backup;
 mod certificate;
 mod certificate_files;
 mod certificate_hostile;

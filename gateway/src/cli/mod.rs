@@ -1,5 +1,6 @@
 //! The command line. One file per command; every one of them works beside a running gateway and without one.
 
+mod backup;
 mod cert;
 mod check;
 mod device;
@@ -7,6 +8,7 @@ mod doctor;
 mod export;
 mod import;
 mod list;
+mod restore;
 mod serve;
 mod simulate;
 mod token;
@@ -63,6 +65,10 @@ enum Command {
     Import(import::Import),
     /// Write readings as CSV, NDJSON or line protocol
     Export(export::Export),
+    /// Write the whole store into one file, also while the gateway runs
+    Backup(backup::Backup),
+    /// Look whether a backup is good, or put it in the place of the store
+    Restore(restore::Restore),
 }
 
 /// Prints a listing as JSON.
@@ -106,6 +112,8 @@ impl From<StoreError> for Failure {
             StoreError::EngineTooOld { .. } => "build with the bundled SQLite",
             StoreError::UnknownUrl(_) => "mend store.url",
             StoreError::SchemaTooNew { .. } => "use the later version",
+            StoreError::Foreign => "set data_dir and store.url to where the store is",
+            StoreError::Damaged(_) => "put a backup in its place: casement restore FILE --force",
             StoreError::Engine(_) => "is data_dir right, and may this user write it?",
         };
         Self::new(format!("{:#}", anyhow::Error::new(error)), fix)
@@ -201,6 +209,8 @@ async fn run(command: Command, context: &Context) -> Done {
         Command::Simulate(command) => simulate::run(command, context).await,
         Command::Import(command) => import::run(command, context).await,
         Command::Export(command) => export::run(command, context).await,
+        Command::Backup(command) => backup::run(command, context).await,
+        Command::Restore(command) => restore::run(command, context).await,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::reading::{Appended, Device, ExportFilter, ExportRow, NewBatch, Stored
 use crate::telemetry::series::{Points, Window};
 use async_trait::async_trait;
 use casement_proto::{DeviceId, Quantity};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What a token opens.
@@ -96,6 +96,12 @@ pub enum StoreError {
         /// Version of this program.
         known: i64,
     },
+    /// The file is a database or a text, but no store.
+    #[error("this is not a store of Casement")]
+    Foreign,
+    /// The file is a store with this flaw, and perhaps others.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
     /// Anything else the database says.
     #[error("the store failed")]
     Engine(#[source] sqlx::Error),
@@ -157,16 +163,50 @@ pub trait Store: Send + Sync + 'static {
     async fn close(&self);
 }
 
+/// How much a store holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// The version of its schema.
+    pub schema: u64,
+    /// Registered devices.
+    pub devices: u64,
+    /// Tokens, with sessions and revoked ones.
+    pub tokens: u64,
+    /// Readings.
+    pub readings: u64,
+    /// Values of readings.
+    pub values: u64,
+    /// When the newest reading was taken, in milliseconds since 1970.
+    pub newest_ms: Option<i64>,
+}
+
+/// Where a store is kept that is one file: what can be done with it without opening it for readings.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The file, whether it is there or not.
+    pub file: PathBuf,
+}
+
+impl Place {
+    /// The place that the URL names, relative to the data directory.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownUrl`] when it names none.
+    pub fn named(url: &str, data_dir: &Path) -> Result<Self, StoreError> {
+        match url.split_once(':') {
+            Some(("sqlite", file)) => {
+                Ok(Self { file: data_dir.join(file.strip_prefix("//").unwrap_or(file)) })
+            }
+            _ => Err(StoreError::UnknownUrl(url.to_owned())),
+        }
+    }
+}
+
 /// Opens the store that the URL names, relative to the data directory.
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be opened or brought to the current schema.
 pub async fn open(url: &str, data_dir: &Path) -> Result<Arc<dyn Store>, StoreError> {
-    match url.split_once(':') {
-        Some(("sqlite", file)) => {
-            let file = file.strip_prefix("//").unwrap_or(file);
-            Ok(Arc::new(sqlite::Sqlite::open(&data_dir.join(file)).await?))
-        }
-        _ => Err(StoreError::UnknownUrl(url.to_owned())),
-    }
+    let place = Place::named(url, data_dir)?;
+    Ok(Arc::new(sqlite::Sqlite::open(&place.file).await?))
 }

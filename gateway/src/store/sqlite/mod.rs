@@ -3,6 +3,7 @@
 //! One connection writes; two read. In WAL mode readers see the last commit and never wait for the writer.
 
 mod append;
+mod copy;
 mod people;
 mod query;
 
@@ -15,7 +16,7 @@ use async_trait::async_trait;
 use casement_proto::{DeviceId, Quantity};
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteExecutor, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Executor, Row};
 use std::path::Path;
@@ -100,9 +101,9 @@ fn keep_or_close<T>(
     outcome
 }
 
-async fn engine_is_sound(pool: &SqlitePool) -> Result<(), StoreError> {
+async fn engine_is_sound(engine_of: impl SqliteExecutor<'_>) -> Result<(), StoreError> {
     let found: String =
-        sqlx::query_scalar("SELECT sqlite_version()").fetch_one(pool).await.map_err(engine)?;
+        sqlx::query_scalar("SELECT sqlite_version()").fetch_one(engine_of).await.map_err(engine)?;
     let mut parts = found.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let mut part = || parts.next().unwrap_or(0);
     if (part(), part(), part()) < ENGINE_NEEDED {
