@@ -5,7 +5,7 @@
 //! | row | modules |
 //! |---|---|
 //! | program | [`cli`] |
-//! | composition | [`app`] |
+//! | composition | [`app`], [`bench`](mod@bench) |
 //! | surfaces | [`api`], [`web`], [`edge`] |
 //! | desk | [`desk`] |
 //! | services | [`access`], [`intake`], [`simulate`], [`keeper`], [`doctor`], [`backup`] |
@@ -28,6 +28,7 @@ pub mod answer;
 pub mod api;
 pub mod app;
 pub mod backup;
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 /// The gateway's modules, top row first. A module names modules of lower rows and itself, never a neighbour.
 const ROWS: &[(&str, &[&str])] = &[
     ("program", &["cli"]),
-    ("composition", &["app"]),
+    ("composition", &["app", "bench"]),
     ("surfaces", &["api", "web", "edge"]),
     ("desk", &["desk"]),
     ("services", &["access", "intake", "simulate", "keeper", "doctor", "backup"]),
@@ -26,6 +26,9 @@ const ROWS: &[(&str, &[&str])] = &[
 /// Modules that decide and do nothing else, with everything below them. Both rows of rules are among them.
 const PURE: &[&str] = &[
     "answer",
+    "bench::generate",
+    "bench::report",
+    "bench::statistics",
     "backup::header",
     "config::file",
     "config::keys",
@@ -109,13 +112,13 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rcgen", &["tls"]),
     ("rumqttc", &[]),
     ("rust_embed", &["web"]),
-    ("rustix", &["disk", "cli", "doctor"]),
-    ("rustls", &["tls", "edge", "simulate", "cli", "doctor"]),
+    ("rustix", &["disk", "cli", "doctor", "bench"]),
+    ("rustls", &["tls", "edge", "simulate", "cli", "doctor", "bench"]),
     ("rustls_native_certs", &["cli"]),
     ("sd_notify", &["cli"]),
     ("sqlx", &["store"]),
     ("strsim", &["config"]),
-    ("tokio_rustls", &["edge", "simulate", "doctor"]),
+    ("tokio_rustls", &["edge", "simulate", "doctor", "bench"]),
     ("toml", &["config"]),
     ("tower", &["edge"]),
     ("tower_http", &["api", "web"]),

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a driver at the edge: it times the program from outside")]
 
 mod backup;
+mod bench;
 mod certificate;
 mod certificate_files;
 mod certificate_hostile;

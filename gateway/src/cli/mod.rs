@@ -1,6 +1,7 @@
 //! The command line. One file per command; every one of them works beside a running gateway and without one.
 
 mod backup;
+mod bench;
 mod cert;
 mod check;
 mod device;
@@ -69,6 +70,8 @@ enum Command {
     Backup(backup::Backup),
     /// Look whether a backup is good, or put it in the place of the store
     Restore(restore::Restore),
+    /// Measure this machine: ingest, queries, size and memory, in a folder of its own
+    Bench(bench::Bench),
 }
 
 /// Prints a listing as JSON.
@@ -211,6 +214,7 @@ async fn run(command: Command, context: &Context) -> Done {
         Command::Export(command) => export::run(command, context).await,
         Command::Backup(command) => backup::run(command, context).await,
         Command::Restore(command) => restore::run(command, context).await,
+        Command::Bench(command) => bench::run(command, context).await,
     }
 }
 
