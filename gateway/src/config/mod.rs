@@ -338,6 +338,8 @@ fn tls(found: &mut Found) -> Option<Tls> {
             );
         }
     }
+    // One spelling from here on: a certificate has its own, and must not seem to lack "2001:DB8:0::1".
+    let names = names.iter().map(|name| canonical(name)).collect();
     let acme = acme(found);
     let source = match kind.as_str() {
         "acme" => Some(TlsSource::Acme(acme?)),
@@ -450,6 +452,14 @@ fn addresses(found: &mut Found, key: &'static str) -> Vec<SocketAddr> {
     addresses
 }
 
+/// A name as certificates write it: addresses in their shortest form (RFC 5952), DNS names in lower case.
+fn canonical(name: &str) -> String {
+    match name.parse::<IpAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => name.to_ascii_lowercase(),
+    }
+}
+
 /// A DNS name (RFC 1123 §2.1, a leading `*.` allowed) or an IP address.
 fn is_name(name: &str) -> bool {
     if name.parse::<IpAddr>().is_ok() {
@@ -529,6 +539,13 @@ mod tests {
         let found = problems("data_dir = \"x\"\nnope nope\n", &[]);
         assert_eq!(found.len(), 1);
         assert!(found[0].starts_with("c.toml:2: "), "{found:?}");
+    }
+
+    #[test]
+    fn names_have_one_spelling() {
+        let text = "[tls]\nnames = [\"Air.Example.org\", \"2001:DB8:0:0::1\", \"192.0.2.1\"]";
+        let (config, _) = parse(None, text, &[]).unwrap();
+        assert_eq!(config.tls.names, ["air.example.org", "2001:db8::1", "192.0.2.1"]);
     }
 
     #[test]
