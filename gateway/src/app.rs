@@ -3,7 +3,7 @@
 use crate::access::Access;
 use crate::config::{Config, Sources};
 use crate::desk::{Budget, Desk, Settings};
-use crate::disk::{Lock, LockError};
+use crate::disk::{Holder, Lock, LockError};
 use crate::edge::Bound;
 use crate::intake::{Intake, Writer};
 use crate::keeper::Keeper;
@@ -42,13 +42,6 @@ pub struct Addresses {
     pub http: Vec<SocketAddr>,
     /// HTTPS.
     pub https: Vec<SocketAddr>,
-}
-
-impl Addresses {
-    /// What the lock file tells of the running gateway.
-    fn told(&self) -> String {
-        serde_json::json!({ "pid": std::process::id(), "https": self.https, "http": self.http }).to_string()
-    }
 }
 
 impl App {
@@ -180,12 +173,12 @@ fn bind(config: &Config) -> anyhow::Result<Bound> {
 
 /// Tells others where the gateway listens, and finds the certificate to begin with.
 fn keeper(config: &Config, bound: &Bound, counters: &Counters, lock: &mut Lock) -> anyhow::Result<Keeper> {
-    let addresses = Addresses { http: bound.http(), https: bound.https() };
-    if let Err(error) = lock.tell(&addresses.told()) {
+    let holder = Holder { pid: std::process::id(), https: bound.https(), http: bound.http() };
+    if let Err(error) = lock.tell(Some(&holder)) {
         tracing::warn!(%error, "{} could not be written", config.lock_file().display());
     }
     let counters = counters.certificate.clone();
-    Ok(Keeper::open(config, &addresses.http, &addresses.https, counters, clock::now_ms())?)
+    Ok(Keeper::open(config, &holder.http, &holder.https, counters, clock::now_ms())?)
 }
 
 /// Makes sure that nobody else keeps their data in the same folder.
@@ -193,10 +186,9 @@ fn sole(config: &Config) -> anyhow::Result<Lock> {
     let file = config.lock_file();
     match Lock::take(&file) {
         Ok(lock) => Ok(lock),
-        Err(LockError::Held(told)) => {
-            let pid =
-                serde_json::from_str::<serde_json::Value>(&told).ok().and_then(|told| told["pid"].as_u64());
-            let who = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+        Err(LockError::Held(holder)) => {
+            let who = holder
+                .map_or_else(|| "another process".to_owned(), |holder| format!("process {}", holder.pid));
             anyhow::bail!(
                 "{} is in use by {who}, a running gateway; stop it first, or give this one a data_dir of its own",
                 config.data_dir.display()

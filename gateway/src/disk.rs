@@ -1,7 +1,9 @@
 //! Files that are whole or not there: temp file, fsync, rename.
 
+use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -169,7 +171,7 @@ pub fn room(dir: &Path) -> io::Result<u64> {
 /// must still be able to read it.
 fn as_the_folder(file: &File, dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt;
-    if !rustix::process::geteuid().is_root() {
+    if user() != 0 {
         return Ok(());
     }
     let owner = fs::metadata(dir)?;
@@ -189,11 +191,22 @@ pub struct Lock {
 const LOCK_TRIES: usize = 4;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
+/// Who holds a lock, as it stands in the lock file: the running gateway, and where it listens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its process.
+    pub pid: u32,
+    /// Where it takes HTTPS.
+    pub https: Vec<SocketAddr>,
+    /// Where it takes plain HTTP.
+    pub http: Vec<SocketAddr>,
+}
+
 /// Why a folder could not be locked.
 #[derive(Debug)]
 pub enum LockError {
-    /// Another process holds it; what it wrote about itself.
-    Held(String),
+    /// Another process holds it; who, once it has told.
+    Held(Option<Holder>),
     /// The lock file cannot be used.
     Unusable(io::Error),
 }
@@ -223,21 +236,22 @@ impl Lock {
                     tries += 1;
                     std::thread::sleep(LOCK_PAUSE);
                 }
-                Err(fs::TryLockError::WouldBlock) => return Err(LockError::Held(Self::told(path))),
+                Err(fs::TryLockError::WouldBlock) => return Err(LockError::Held(Self::holder(path))),
                 Err(fs::TryLockError::Error(error)) => return Err(LockError::Unusable(error)),
             }
         }
     }
 
-    /// Writes what others may want to know of the holder. A full disk is no reason to stop.
+    /// Writes down who holds it, for others; `None` is nobody to speak of. A full disk is no reason to stop.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn tell(&mut self, text: &str) -> io::Result<()> {
+    pub fn tell(&mut self, holder: Option<&Holder>) -> io::Result<()> {
         use std::io::{Seek, SeekFrom};
+        let text = holder.map(serde_json::to_vec).transpose().map_err(io::Error::other)?;
         self.file.set_len(0)?;
         self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(text.as_bytes())
+        self.file.write_all(&text.unwrap_or_default())
     }
 
     /// Whether somebody holds it.
@@ -245,21 +259,18 @@ impl Lock {
         File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)))
     }
 
-    /// What the holder told; empty when it told nothing.
-    pub fn told(path: &Path) -> String {
+    /// Who holds it, by what it told; `None` when it has not told yet.
+    pub fn holder(path: &Path) -> Option<Holder> {
         use std::io::Read;
-        let mut text = String::new();
-        if let Ok(file) = File::open(path) {
-            // What is no text says nothing.
-            let _unreadable = file.take(4096).read_to_string(&mut text);
-        }
-        text
+        let mut text = Vec::new();
+        File::open(path).ok()?.take(4096).read_to_end(&mut text).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 }
 
 /// Why a file cannot be read, and what would help: which part of the path, whose it is, its mode, the mode needed.
 pub fn why_unreadable(path: &Path) -> String {
-    let me = rustix::process::geteuid().as_raw();
+    let me = user();
     let mut real = PathBuf::from(path);
     // A link (certbot's live/ points to archive/) is as readable as what it points to.
     for _ in 0..8 {
@@ -301,7 +312,8 @@ pub fn why_unreadable(path: &Path) -> String {
 fn access_words(path: &Path, meta: &fs::Metadata, me: u32, verb: &str, needed: &str) -> String {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let mode = meta.permissions().mode() & 0o7777;
-    let (owner, user) = (user_name(meta.uid()), user_name(me));
+    let name = |uid| user_name(uid).unwrap_or_else(|| uid.to_string());
+    let (owner, user) = (name(meta.uid()), name(me));
     format!(
         "{} belongs to {owner} (uid {}) with mode {mode:04o} and cannot be {verb} by {user} (uid {me}), who runs this; needed is mode {needed}: sudo chown {user} {} or sudo setfacl -m u:{user}:rX {}",
         path.display(),
@@ -311,15 +323,11 @@ fn access_words(path: &Path, meta: &fs::Metadata, me: u32, verb: &str, needed: &
     )
 }
 
-/// The name of a user, or its number.
-fn user_name(uid: u32) -> String {
-    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    users
-        .lines()
-        .map(|line| line.split(':').collect::<Vec<_>>())
-        .find(|fields| fields.get(2).is_some_and(|id| *id == uid.to_string()))
-        .and_then(|fields| fields.first().map(|name| (*name).to_owned()))
-        .unwrap_or_else(|| uid.to_string())
+/// The name of a user; `None` when the system has none for the number.
+pub fn user_name(uid: u32) -> Option<String> {
+    let users = fs::read_to_string("/etc/passwd").ok()?;
+    let line = users.lines().find(|line| line.split(':').nth(2) == Some(uid.to_string().as_str()))?;
+    line.split(':').next().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -373,10 +381,18 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join("casement.lock");
         let mut lock = Lock::take(&file).unwrap();
-        lock.tell("a longer text").unwrap();
-        lock.tell("pid 7").unwrap();
-        let Err(LockError::Held(told)) = Lock::take(&file) else { panic!("taken twice") };
-        assert_eq!(told, "pid 7");
+        let held_by = || match Lock::take(&file) {
+            Err(LockError::Held(holder)) => holder,
+            taken => panic!("{taken:?}"),
+        };
+        assert_eq!(held_by(), None, "it has not told yet");
+        let listens = vec!["127.0.0.1:443".parse().unwrap()];
+        lock.tell(Some(&Holder { pid: 1_234_567, https: listens, http: Vec::new() })).unwrap();
+        let shorter = Holder { pid: 7, https: Vec::new(), http: Vec::new() };
+        lock.tell(Some(&shorter)).unwrap();
+        assert_eq!(held_by(), Some(shorter));
+        lock.tell(None).unwrap();
+        assert_eq!(held_by(), None);
         assert!(Lock::is_held(&file));
         drop(lock);
         assert!(!Lock::is_held(&file) && !Lock::is_held(&place.path().join("nowhere")));

@@ -463,11 +463,13 @@ pub async fn restore(
         disk::private_dir(dir).map_err(|error| Trouble::Unwritable { path: dir.to_owned(), error })?;
     }
     let mut lock = Lock::take(&config.lock_file()).map_err(|error| match error {
-        LockError::Held(told) => Trouble::Running { folder: config.data_dir.clone(), told },
+        LockError::Held(holder) => {
+            Trouble::Running { folder: config.data_dir.clone(), pid: holder.map(|holder| holder.pid) }
+        }
         LockError::Unusable(error) => Trouble::Unwritable { path: config.lock_file(), error },
     })?;
     // Nobody shall take this process for the gateway that held it before. On a full disk, somebody will.
-    let _full = lock.tell("");
+    let _full = lock.tell(None);
     let mut old = look(&place, force).await?;
     room_for(folder, incoming.header.bytes)?;
     let mut staged = place.file.file_name().unwrap_or_default().to_owned();

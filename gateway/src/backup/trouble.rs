@@ -73,12 +73,12 @@ pub enum Trouble {
         found: u64,
     },
     /// A gateway runs on the folder.
-    #[error("a gateway runs on {}{}", folder.display(), process(told))]
+    #[error("a gateway runs on {}{}", folder.display(), process(*pid))]
     Running {
         /// The folder.
         folder: PathBuf,
-        /// What it told of itself.
-        told: String,
+        /// Its process, once it has told.
+        pid: Option<u32>,
     },
     /// Another command has the store open.
     #[error("another command has the store {} open", .0.display())]
@@ -166,7 +166,6 @@ fn amount(bytes: u64) -> String {
     format!("{megabytes:.1} MB")
 }
 
-fn process(told: &str) -> String {
-    let told: serde_json::Value = serde_json::from_str(told).unwrap_or_default();
-    told["pid"].as_u64().map_or_else(String::new, |pid| format!(" (process {pid})"))
+fn process(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }

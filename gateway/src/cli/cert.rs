@@ -5,7 +5,7 @@ use crate::answer::certificate::{CertificateView, span};
 use crate::app::Door;
 use crate::clock;
 use crate::config::{Config, TlsSource};
-use crate::disk::{self, Lock, LockError};
+use crate::disk::{self, Holder, Lock, LockError};
 use crate::keeper::{self, REQUEST_FILE, Request};
 use crate::renewal::{Attempt, Memory, Outcome, words};
 use crate::tls::pair::Pair;
@@ -99,7 +99,7 @@ async fn renew(config: &Config, dry_run: bool) -> Done {
     let request = Request { id: format!("cli-{}-{}", std::process::id(), clock::now_ms()), dry_run };
     disk::private_dir(&config.data_dir).map_err(|error| unusable(&config.data_dir, &error))?;
     let attempt = match Lock::take(&config.lock_file()) {
-        Err(LockError::Held(told)) => through_gateway(config, &request, &told).await?,
+        Err(LockError::Held(holder)) => through_gateway(config, &request, holder.as_ref()).await?,
         Ok(lock) => alone(config, request, lock).await?,
         Err(LockError::Unusable(error)) => return Err(unusable(&config.lock_file(), &error)),
     };
@@ -136,8 +136,12 @@ fn unusable(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 /// Asks the running gateway: it has the ports. A file says what, a signal that there is something.
-async fn through_gateway(config: &Config, request: &Request, told: &str) -> Result<Attempt, Failure> {
-    let pid = gateway(told)?;
+async fn through_gateway(
+    config: &Config,
+    request: &Request,
+    holder: Option<&Holder>,
+) -> Result<Attempt, Failure> {
+    let pid = gateway(holder)?;
     let file = config.acme_dir().join(REQUEST_FILE);
     let json = serde_json::to_vec(request).map_err(|error| Failure::new(error, "report this"))?;
     disk::private_dir(&config.acme_dir())
@@ -145,12 +149,12 @@ async fn through_gateway(config: &Config, request: &Request, told: &str) -> Resu
         .map_err(|error| unusable(&file, &error))?;
     signal(pid)?;
     say(&format!("The running gateway (process {}) does it.", pid.as_raw_nonzero()));
-    followed(config, request, || Lock::take(&config.lock_file()).is_ok()).await
+    followed(config, request, || !Lock::is_held(&config.lock_file())).await
 }
 
-fn gateway(told: &str) -> Result<Pid, Failure> {
-    let told: serde_json::Value = serde_json::from_str(told).unwrap_or_default();
-    told["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw).ok_or_else(|| {
+fn gateway(holder: Option<&Holder>) -> Result<Pid, Failure> {
+    let pid = holder.and_then(|holder| i32::try_from(holder.pid).ok()).and_then(Pid::from_raw);
+    pid.ok_or_else(|| {
         Failure::new(
             "a gateway holds the data folder, but does not say which process it is",
             "try again in a second",
@@ -265,12 +269,12 @@ fn take(config: &Config, import: &Import) -> Done {
         .and_then(|()| disk::private_dir(&config.certs_dir()))
         .and_then(|()| disk::write_private(&target, bundle.as_bytes()))
         .map_err(|error| unusable(&target, &error))?;
-    let shown = match Lock::take(&config.lock_file()) {
-        Err(LockError::Held(told)) => {
-            signal(gateway(&told)?)?;
-            "the running gateway shows it"
-        }
-        Ok(_) | Err(LockError::Unusable(_)) => "the gateway shows it from its next start on",
+    let lock = config.lock_file();
+    let shown = if Lock::is_held(&lock) {
+        signal(gateway(Lock::holder(&lock).as_ref())?)?;
+        "the running gateway shows it"
+    } else {
+        "the gateway shows it from its next start on"
     };
     if watched() || !pair.facts.names.is_empty() {
         say(&format!(

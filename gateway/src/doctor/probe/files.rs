@@ -26,14 +26,12 @@ const TRIAL: [u8; 4096] = [b'.'; 4096];
 
 /// Who runs this.
 pub(super) fn user() -> (u32, String) {
-    let id = rustix::process::geteuid().as_raw();
+    let id = disk::user();
     (id, user_name(id))
 }
 
 fn user_name(id: u32) -> String {
-    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let line = users.lines().find(|line| line.split(':').nth(2) == Some(id.to_string().as_str()));
-    line.and_then(|line| line.split(':').next()).map_or_else(|| format!("uid {id}"), str::to_owned)
+    disk::user_name(id).unwrap_or_else(|| format!("uid {id}"))
 }
 
 /// Memory of the machine, and what of it is to be had, in bytes.

@@ -12,13 +12,12 @@ mod files;
 
 use super::facts::{Device, Door, Facts, Greeting, Kept, Listeners, Name, Running, Store, Target, Unknown};
 use crate::config::{Acme, BadConfig, Config, Loaded, Sources};
-use crate::disk::{Lock, LockError};
+use crate::disk::{Holder, Lock, LockError};
 use crate::machine;
 use crate::store::{self, Scope, StoreError};
 use crate::telemetry::presence::Rhythm;
 use crate::tls::acme::{self, Authority};
 use crate::{clock, renewal};
-use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -195,12 +194,6 @@ impl Place {
 
 /// The gateway that holds the lock, and where it says that it listens.
 fn running(config: &Config) -> (super::facts::Fact<Option<Running>>, Option<Listeners>) {
-    #[derive(Deserialize)]
-    struct Line {
-        pid: u32,
-        https: Vec<SocketAddr>,
-        http: Vec<SocketAddr>,
-    }
     let lock = &config.lock_file();
     // Taking the lock would make the file; a look must leave nothing behind.
     match lock.try_exists() {
@@ -213,15 +206,12 @@ fn running(config: &Config) -> (super::facts::Fact<Option<Running>>, Option<List
             drop(free);
             (Ok(None), None)
         }
-        Err(LockError::Held(told)) => match serde_json::from_str::<Line>(&told) {
-            Ok(line) => {
-                let running =
-                    Running { kept_out: files::kept_out(config, line.pid), ..files::process(line.pid) };
-                (Ok(Some(running)), Some(Listeners { http: line.http, https: line.https }))
-            }
-            // It has the lock and is about to listen.
-            Err(_) => (Ok(Some(Running::default())), None),
-        },
+        Err(LockError::Held(Some(Holder { pid, https, http }))) => {
+            let running = Running { kept_out: files::kept_out(config, pid), ..files::process(pid) };
+            (Ok(Some(running)), Some(Listeners { http, https }))
+        }
+        // It has the lock and is about to listen.
+        Err(LockError::Held(None)) => (Ok(Some(Running::default())), None),
         Err(LockError::Unusable(error)) => (Err(Unknown::new(format!("{}: {error}", lock.display()))), None),
     }
 }
