@@ -42,6 +42,20 @@ const ISSUE_LOOK_MIN: Duration = Duration::from_millis(200);
 /// Calls that are repeated when the authority refuses a nonce; the library itself tries three times in each.
 const NONCE_ROUNDS: usize = 6;
 
+/// What a call answers, which is made again while its nonce is refused: the authority has then not looked at it
+/// (RFC 8555 §6.5). A macro, because the futures of a closure that borrows an order cannot be shown to be `Send`.
+macro_rules! past_nonces {
+    ($call:expr) => {{
+        let mut round = 1;
+        loop {
+            match $call {
+                Err(Error::Api(problem)) if is_bad_nonce(&problem) && round < NONCE_ROUNDS => round += 1,
+                answer => break answer,
+            }
+        }
+    }};
+}
+
 /// An authority and how to deal with it.
 #[derive(Clone, Debug)]
 pub struct Authority {
@@ -112,6 +126,12 @@ impl Authority {
                 .replace("//acme-v02.api.letsencrypt.org/", "//acme-staging-v02.api.letsencrypt.org/"),
             ..self.clone()
         }
+    }
+
+    /// A way of asking it; what comes with its answers is told to `heard`.
+    fn http(&self, heard: &Arc<Heard>) -> Result<Http, Trouble> {
+        Http::new(self.ca_bundle.as_deref(), Arc::clone(heard))
+            .map_err(|error| Trouble::new("local", error.to_string()))
     }
 
     fn account_file(&self) -> PathBuf {
@@ -205,8 +225,7 @@ pub async fn suggestion(
     let none = |again_ms| Suggestion { window_ms: None, explanation_url: None, again_ms: Some(again_ms) };
     let Ok(id) = CertificateIdentifier::try_from(leaf) else { return Ok(none(DAY_MS)) };
     let heard = Arc::new(Heard::default());
-    let http = Http::new(authority.ca_bundle.as_deref(), Arc::clone(&heard))
-        .map_err(|error| Trouble::new("local", error.to_string()))?;
+    let http = authority.http(&heard)?;
     let Some(credentials) = read_credentials(authority) else { return Ok(none(DAY_MS)) };
     let asked = async {
         let account = Account::builder_with_http(Box::new(http)).from_credentials(credentials).await?;
@@ -270,8 +289,7 @@ pub async fn offer(authority: &Authority) -> Result<Offer, Trouble> {
         new_order: String,
     }
     let heard = Arc::new(Heard::default());
-    let http = Http::new(authority.ca_bundle.as_deref(), Arc::clone(&heard))
-        .map_err(|error| Trouble::new("local", error.to_string()))?;
+    let http = authority.http(&heard)?;
     let request = hyper::Request::get(&authority.directory)
         .body(instant_acme::BodyWrapper::default())
         .map_err(|error| Trouble::new("bad_answer", format!("tls.acme.directory: {error}")))?;
@@ -329,7 +347,7 @@ impl Talk<'_> {
         if order.state().status == OrderStatus::Ready {
             self.progress.step("asking for the certificate");
             let request = signing_request(job.names, &key)?;
-            self.finalize(&mut order, &request).await?;
+            past_nonces!(order.finalize_csr(&request).await).map_err(|error| trouble(&error))?;
         }
         let chain = self.fetch(&mut order).await?;
         let key = key.serialize_pem();
@@ -364,9 +382,7 @@ impl Talk<'_> {
     }
 
     fn builder(&self) -> Result<AccountBuilder, Trouble> {
-        let http = Http::new(self.authority.ca_bundle.as_deref(), Arc::clone(&self.heard))
-            .map_err(|error| Trouble::new("local", error.to_string()))?;
-        Ok(Account::builder_with_http(Box::new(http)))
+        Ok(Account::builder_with_http(Box::new(self.authority.http(&self.heard)?)))
     }
 
     async fn new_account(&self) -> Result<Account, Trouble> {
@@ -379,17 +395,12 @@ impl Talk<'_> {
         };
         let binding =
             self.authority.binding.as_ref().map(|(kid, file)| binding_key(kid, file)).transpose()?;
-        let mut round = 1;
-        loop {
-            match self.builder()?.create(&new, self.authority.directory.clone(), binding.as_ref()).await {
-                Ok((account, credentials)) => {
-                    self.keep_account(&credentials)?;
-                    return Ok(account);
-                }
-                Err(Error::Api(problem)) if is_bad_nonce(&problem) && round < NONCE_ROUNDS => round += 1,
-                Err(error) => return Err(trouble(&error)),
-            }
-        }
+        let directory = &self.authority.directory;
+        let (account, credentials) =
+            past_nonces!(self.builder()?.create(&new, directory.clone(), binding.as_ref()).await)
+                .map_err(|error| trouble(&error))?;
+        self.keep_account(&credentials)?;
+        Ok(account)
     }
 
     fn keep_account(&self, credentials: &AccountCredentials) -> Result<(), Trouble> {
@@ -404,14 +415,7 @@ impl Talk<'_> {
 
     async fn take_up(&self, account: &Account, placed: &Placed) -> Result<Option<Order>, Trouble> {
         self.progress.step("taking up the order that was under way");
-        let mut round = 1;
-        let found = loop {
-            match account.order(placed.url.clone()).await {
-                Err(Error::Api(problem)) if is_bad_nonce(&problem) && round < NONCE_ROUNDS => round += 1,
-                other => break other,
-            }
-        };
-        match found {
+        match past_nonces!(account.order(placed.url.clone()).await) {
             Ok(mut order) => {
                 let usable =
                     !matches!(order.state().status, OrderStatus::Invalid) && order.state().error.is_none();
@@ -453,7 +457,7 @@ impl Talk<'_> {
         let replaced = job.replaces.as_ref().and_then(|leaf| CertificateIdentifier::try_from(leaf).ok());
         if let Some(id) = replaced {
             let order = fresh().replaces(id);
-            match new_order(account, &order).await {
+            match past_nonces!(account.new_order(&order).await) {
                 Ok(order) => return Ok(order),
                 // Refused because of what it replaces (RFC 9773 §5), or no such service: an order like any other.
                 Err(Error::Unsupported(_)) => {}
@@ -462,7 +466,7 @@ impl Talk<'_> {
             }
         }
         let order = fresh();
-        new_order(account, &order).await.map_err(|error| trouble(&error))
+        past_nonces!(account.new_order(&order).await).map_err(|error| trouble(&error))
     }
 
     fn keep_order(&self, order: &Order, job: &Job<'_>) -> Result<(), Trouble> {
@@ -538,19 +542,8 @@ impl Talk<'_> {
             }
             // Sent once: a challenge that fails is told by its authorization.
             if challenge.status == instant_acme::ChallengeStatus::Pending {
-                let mut rounds = 0;
-                loop {
-                    match challenge.set_ready().await {
-                        Err(Error::Api(problem)) if is_bad_nonce(&problem) && rounds < NONCE_ROUNDS => {
-                            rounds += 1
-                        }
-                        Ok(_) => break,
-                        Err(error) => {
-                            let told = trouble(&error);
-                            return Err(Trouble { names: vec![name], ..told });
-                        }
-                    }
-                }
+                past_nonces!(challenge.set_ready().await)
+                    .map_err(|error| Trouble { names: vec![name], ..trouble(&error) })?;
             }
             open += 1;
         }
@@ -559,7 +552,7 @@ impl Talk<'_> {
             let (mut pause, mut own) = (LOOK_MIN, LOOK_MIN);
             loop {
                 self.until_asked(open, pause).await;
-                self.look(order).await?;
+                past_nonces!(order.refresh().await.map(|_| ())).map_err(|error| Some(trouble(&error)))?;
                 let state = order.state();
                 match state.status {
                     OrderStatus::Pending if state.error.is_none() => {}
@@ -568,12 +561,7 @@ impl Talk<'_> {
                 }
                 // The authority has asked, and is not done: from here on it sets the pace.
                 open = usize::MAX;
-                let told = self
-                    .heard
-                    .retry_after_ms()
-                    .and_then(|ms| u64::try_from(ms).ok())
-                    .map(Duration::from_millis);
-                pause = told.unwrap_or(own).clamp(LOOK_MIN, LOOK_MAX * 3);
+                pause = self.pace(own, LOOK_MIN);
                 own = (own * 2).min(LOOK_MAX);
             }
         };
@@ -619,15 +607,10 @@ impl Talk<'_> {
         let _either = tokio::time::timeout(pause, asked).await;
     }
 
-    async fn look(&self, order: &mut Order) -> Result<(), Option<Trouble>> {
-        for _ in 0..NONCE_ROUNDS {
-            match order.refresh().await {
-                Ok(_) => return Ok(()),
-                Err(Error::Api(problem)) if is_bad_nonce(&problem) => {}
-                Err(error) => return Err(Some(trouble(&error))),
-            }
-        }
-        Err(Some(Trouble::new("badNonce", "every nonce was refused")))
+    /// The pause before the next look: what the authority asked for, else our own, within bounds.
+    fn pace(&self, own: Duration, least: Duration) -> Duration {
+        let told = self.heard.retry_after_ms().and_then(|ms| u64::try_from(ms).ok());
+        told.map_or(own, Duration::from_millis).clamp(least, LOOK_MAX * 3)
     }
 
     /// Which names could not be validated, and why.
@@ -651,17 +634,6 @@ impl Talk<'_> {
         Trouble { names, ..trouble }
     }
 
-    async fn finalize(&self, order: &mut Order, request: &[u8]) -> Result<(), Trouble> {
-        for _ in 0..NONCE_ROUNDS {
-            match order.finalize_csr(request).await {
-                Ok(()) => return Ok(()),
-                Err(Error::Api(problem)) if is_bad_nonce(&problem) => {}
-                Err(error) => return Err(trouble(&error)),
-            }
-        }
-        Err(Trouble::new("badNonce", "every nonce was refused"))
-    }
-
     async fn fetch(&self, order: &mut Order) -> Result<String, Trouble> {
         self.progress.step("waiting for the certificate");
         let looks = async {
@@ -669,12 +641,7 @@ impl Talk<'_> {
             let mut refused = 0;
             loop {
                 if order.state().status == OrderStatus::Processing {
-                    let told = self
-                        .heard
-                        .retry_after_ms()
-                        .and_then(|ms| u64::try_from(ms).ok())
-                        .map(Duration::from_millis);
-                    tokio::time::sleep(told.unwrap_or(pause).clamp(ISSUE_LOOK_MIN, LOOK_MAX * 3)).await;
+                    tokio::time::sleep(self.pace(pause, ISSUE_LOOK_MIN)).await;
                     pause = (pause * 2).min(LOOK_MAX);
                 }
                 match order.certificate().await {
@@ -690,17 +657,6 @@ impl Talk<'_> {
         tokio::time::timeout(ISSUE_TIMEOUT, looks)
             .await
             .unwrap_or_else(|_| Err(Trouble::new("timeout", "the certificate was not issued in time")))
-    }
-}
-
-/// Places an order; again when its nonce was refused: the authority has then not looked at it.
-async fn new_order(account: &Account, order: &NewOrder<'_>) -> Result<Order, Error> {
-    let mut round = 1;
-    loop {
-        match account.new_order(order).await {
-            Err(Error::Api(problem)) if is_bad_nonce(&problem) && round < NONCE_ROUNDS => round += 1,
-            other => return other,
-        }
     }
 }
 
