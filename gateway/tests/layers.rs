@@ -94,6 +94,7 @@ const PURE_VALUES: &[(&str, &str)] = &[
 const OWNERS: &[(&str, &[&str])] = &[
     ("anyhow", &["app", "cli"]),
     ("axum", &["api", "web", "edge", "desk"]),
+    ("base64", &["tls"]),
     ("bytes", &["tls"]),
     ("casement_core", &["simulate"]),
     ("clap", &["cli"]),

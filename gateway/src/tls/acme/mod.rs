@@ -683,24 +683,9 @@ fn binding_key(kid: &str, file: &Path) -> Result<ExternalAccountKey, Trouble> {
 
 /// Base64 with either alphabet, padded or not: authorities' websites show all kinds.
 fn base64_url(text: &str) -> Option<Vec<u8>> {
-    let (mut bytes, mut held, mut bits) = (Vec::with_capacity(text.len()), 0_u32, 0);
-    for byte in text.trim_end_matches('=').bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'-' | b'+' => 62,
-            b'_' | b'/' => 63,
-            _ => return None,
-        };
-        held = (held << 6) | u32::from(value);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push(u8::try_from((held >> bits) & 0xff).ok()?);
-        }
-    }
-    (!bytes.is_empty()).then_some(bytes)
+    use base64::Engine as _;
+    let plain = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
+    base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(plain).ok().filter(|bytes| !bytes.is_empty())
 }
 
 /// A signing request for these names. No common name: it may not carry an address, and nobody needs it (CA/Browser Forum
