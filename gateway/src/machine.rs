@@ -124,16 +124,29 @@ fn address_in(answer: &str) -> Option<IpAddr> {
 }
 
 /// Whether somebody listens at an address: at itself, or at all of its kind; `[::]` is all of either kind.
-pub fn is_heard(address: IpAddr, listening: &[IpAddr]) -> bool {
+fn is_heard(address: IpAddr, listening: &[IpAddr]) -> bool {
     listening.iter().any(|at| {
         let all = at.is_unspecified() && (at.is_ipv6() || address.is_ipv4());
         all || at.to_canonical() == address
     })
 }
 
+/// The addresses to order a certificate for when no names are configured, of the `public` ones ([`public_addresses`]).
+/// The cloud's address in front of the machine leads to one of its own; of those that are its own, some are not heard.
+/// When none is left, a private authority may vouch for private addresses.
+pub fn certificate_addresses(
+    mut public: Vec<IpAddr>,
+    listening: &[IpAddr],
+    private_authority: bool,
+) -> Vec<IpAddr> {
+    let own = interface_addresses();
+    public.retain(|address| !own.contains(address) || is_heard(*address, listening));
+    if public.is_empty() && private_authority { private_addresses(listening) } else { public }
+}
+
 /// Addresses for a certificate of a private authority: this machine's own, and those of the listeners when it has no
 /// others.
-pub fn private_addresses(listening: &[IpAddr]) -> Vec<IpAddr> {
+fn private_addresses(listening: &[IpAddr]) -> Vec<IpAddr> {
     let usable = |address: &IpAddr| match address {
         IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
         IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),

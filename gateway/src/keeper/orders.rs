@@ -368,13 +368,7 @@ pub(super) async fn names_of(plan: &Plan) -> Option<Vec<String>> {
     if !plan.names.is_empty() {
         return None;
     }
-    let mut addresses = machine::public_addresses().await;
-    // The cloud's address in front of the machine leads to one of its own; of those that are its own, some are not heard.
-    let own = machine::interface_addresses();
-    addresses.retain(|address| !own.contains(address) || machine::is_heard(*address, &plan.listening));
-    if addresses.is_empty() && acme.ca_bundle.is_some() {
-        // A private authority may vouch for private addresses.
-        addresses = machine::private_addresses(&plan.listening);
-    }
+    let public = machine::public_addresses().await;
+    let addresses = machine::certificate_addresses(public, &plan.listening, acme.ca_bundle.is_some());
     Some(addresses.iter().map(IpAddr::to_string).collect())
 }

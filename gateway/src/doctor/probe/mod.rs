@@ -314,13 +314,10 @@ async fn greet(
 
 /// Without names in the configuration a certificate is for this machine's addresses; as the gateway finds them.
 fn found_names(facts: &Facts, acme: &Acme) -> Vec<Name> {
-    let mut addresses = facts.machine.public.clone();
-    if addresses.is_empty() && acme.ca_bundle.is_some() {
-        let listening: Vec<IpAddr> =
-            facts.listeners.https.iter().chain(&facts.listeners.http).map(SocketAddr::ip).collect();
-        addresses = machine::private_addresses(&listening);
-    }
-    addresses
+    let listening: Vec<IpAddr> =
+        facts.listeners.https.iter().chain(&facts.listeners.http).map(SocketAddr::ip).collect();
+    let public = facts.machine.public.clone();
+    machine::certificate_addresses(public, &listening, acme.ca_bundle.is_some())
         .into_iter()
         .map(|address| Name { name: address.to_string(), target: Target::Address(address) })
         .collect()
