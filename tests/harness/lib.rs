@@ -15,6 +15,7 @@
 //! | [`raw`] | bytes on a socket, for what no polite client sends |
 //! | [`csv_rows`] | the raw readings of a device, as the CSV answer has them |
 //! | [`cbor`] | a CBOR writer that shares no code with the gateway |
+//! | [`small_disk`] | a disk that is soon full |
 //! | [`wait`] | waiting for a condition, the clock, a seeded dice |
 //! | [`report`] | figures and skips that must be seen even when every test passes |
 #![allow(clippy::disallowed_methods, reason = "a driver at the edge: it times the program from outside")]
@@ -31,6 +32,7 @@ pub mod pki;
 pub mod ports;
 pub mod raw;
 pub mod report;
+pub mod small_disk;
 pub mod tap;
 pub mod unreliable_ca;
 pub mod wait;
@@ -38,5 +40,6 @@ pub mod wait;
 pub use client::{Answer, Client, Shown, Version};
 pub use gateway::{Gateway, Home, Ran};
 pub use pebble::Pebble;
+pub use small_disk::SmallDisk;
 pub use unreliable_ca::UnreliableCa;
 pub use wait::{eventually, within};

@@ -4,7 +4,7 @@ use crate::Stage;
 use anyhow::{Context, Result, bail, ensure};
 use harness::gateway::binary;
 use harness::wait::{Stopwatch, eventually, rfc3339};
-use harness::{Client, Home, Ran, csv_rows, report};
+use harness::{Client, Home, Ran, SmallDisk, csv_rows, report};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -560,24 +560,6 @@ async fn a_backup_goes_through_a_pipe() -> Result<()> {
     }
     gateway.terminate().await?;
     stage.strike().await
-}
-
-/// A small file system of its own; gone when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path, size: &str) -> Result<Option<Self>> {
-        std::fs::create_dir_all(at)?;
-        let options = format!("size={size},mode=700");
-        let ran = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).output();
-        Ok(ran.is_ok_and(|ran| ran.status.success()).then(|| Self(at.to_owned())))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _left_behind = Command::new("umount").arg("--lazy").arg(&self.0).output();
-    }
 }
 
 #[tokio::test]

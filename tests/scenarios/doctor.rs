@@ -7,7 +7,7 @@ use harness::gateway::binary;
 use harness::pki::{Authority, Pair};
 use harness::ports::{Port, has_ipv6};
 use harness::wait::Stopwatch;
-use harness::{Gateway, Home, Ran, eventually, report};
+use harness::{Gateway, Home, Ran, SmallDisk, eventually, report};
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
@@ -755,46 +755,15 @@ async fn end(gateway: Gateway) -> Result<()> {
     Ok(())
 }
 
-/// A small file system of its own; gone when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None` where this user may not mount.
-    fn mount(at: &Path) -> Option<Self> {
-        let options = ["-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs"];
-        let mounted =
-            Command::new("mount").args(options).arg(at).output().is_ok_and(|ran| ran.status.success());
-        mounted.then(|| Self(at.to_owned()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _left_behind = Command::new("umount").arg("--lazy").arg(&self.0).output();
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_is_named() -> Result<()> {
     let home = Home::public()?;
-    std::fs::create_dir_all(home.data_dir())?;
-    let Some(disk) = SmallDisk::mount(&home.data_dir()) else {
+    let Some(disk) = SmallDisk::mount(&home.data_dir(), "4m")? else {
         report::skipped("doctor_full_disk", "this user may not mount a small file system (needs root)");
         return Ok(());
     };
     let gateway = home.serve().await?;
-    // As much as fits.
-    let filler = home.data_dir().join("filler");
-    let mut size = 4 << 20;
-    while size > 0 {
-        let mut bytes = std::fs::read(&filler).unwrap_or_default();
-        bytes.resize(bytes.len() + size, 0);
-        if std::fs::write(home.data_dir().join("filler"), &bytes).is_err() {
-            bytes.truncate(bytes.len() - size);
-            std::fs::write(&filler, &bytes)?;
-            size /= 2;
-        }
-    }
+    disk.fill()?;
     let full = examine(&home, None).await?;
     full.names("disk", "problem", &["the disk is full"], &["Make room"])?;
     full.names("folder", "problem", &["cannot be written", "No space left"], &["Make room"])?;

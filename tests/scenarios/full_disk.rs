@@ -1,44 +1,21 @@
 //! The disk fills up while the gateway runs, and has room again.
 
+use crate::certificate;
 use anyhow::{Result, ensure};
-use harness::wait::{eventually, unix_ms};
-use harness::{Home, csv_rows, report};
+use harness::unreliable_ca::Kind;
+use harness::wait::{PATIENCE, eventually, unix_ms};
+use harness::{Home, SmallDisk, csv_rows, report};
 use serde_json::json;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::time::Duration;
 
-/// A small file system of its own; gone when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None` where this user may not mount.
-    fn mount(at: &Path) -> Option<Self> {
-        let options = ["-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs"];
-        let mounted =
-            Command::new("mount").args(options).arg(at).output().is_ok_and(|ran| ran.status.success());
-        mounted.then(|| Self(at.to_owned()))
-    }
-
-    fn grow(&self) -> Result<()> {
-        let ran = Command::new("mount").args(["-o", "remount,size=64m"]).arg(&self.0).output()?;
-        ensure!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-        Ok(())
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily, because the gateway of a failed test may still be ending.
-        let _left_behind = Command::new("umount").arg("--lazy").arg(&self.0).output();
-    }
-}
+/// How long the gateway rests after an order that failed on this machine, with its jitter.
+const BACKOFF: Duration = Duration::from_secs(90);
 
 #[tokio::test]
 async fn a_full_disk_refuses_readings_answers_questions_and_recovers() -> Result<()> {
     let home = Home::public()?;
     let data = home.data_dir();
-    std::fs::create_dir_all(&data)?;
-    let Some(disk) = SmallDisk::mount(&data) else {
+    let Some(disk) = SmallDisk::mount(&data, "2m")? else {
         report::skipped("full_disk", "this user may not mount a small file system (needs root)");
         return Ok(());
     };
@@ -69,7 +46,7 @@ async fn a_full_disk_refuses_readings_answers_questions_and_recovers() -> Result
     ensure!(rows.len() as i64 == stored * 500, "{} rows of {stored} batches", rows.len());
     device.ingest(&batch(stored)).await?.problem(507)?;
 
-    disk.grow()?;
+    disk.resize("64m")?;
     eventually("the gateway takes readings again", async || {
         let answer = device.ingest(&batch(stored)).await?;
         Ok((answer.status == 200).then_some(()))
@@ -77,6 +54,38 @@ async fn a_full_disk_refuses_readings_answers_questions_and_recovers() -> Result
     .await?;
     let rows = csv_rows::all(&reader, "desk", "co2").await?;
     ensure!(rows.len() as i64 == (stored + 1) * 500, "{} rows of {} batches", rows.len(), stored + 1);
+    ensure!(gateway.terminate().await?.code == Some(0));
+    drop(disk);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_an_order_before_the_authority_hears_of_it_and_nothing_else() -> Result<()> {
+    let wish = certificate::Wish::names(&["air.example.test"]);
+    let Some(stage) = certificate::Stage::set("full_disk_order", wish).await? else { return Ok(()) };
+    let Some(disk) = SmallDisk::mount(&stage.home.data_dir(), "4m")? else {
+        report::skipped("full_disk_order", "this user may not mount a small file system (needs root)");
+        return Ok(());
+    };
+    let gateway = stage.home.serve().await?;
+    let first = stage.issued(&gateway, PATIENCE).await?;
+    let orders = stage.ca.count(Kind::NewOrder);
+
+    disk.fill()?;
+    stage.want(&["air.example.test", "room.example.test"])?;
+    gateway.reload()?;
+    eventually("the order to fail here", async || {
+        Ok(gateway.log().contains("The certificate could not be kept on this machine").then_some(()))
+    })
+    .await?;
+    ensure!(stage.ca.count(Kind::NewOrder) == orders, "{}", stage.ca.summary());
+    let client = stage.client(&gateway, "air.example.test").await?;
+    client.get("/healthz").send().await?.expect(200)?;
+
+    disk.empty()?;
+    let renewed = stage.renewed(&gateway, &first, BACKOFF + PATIENCE).await?;
+    ensure!(renewed.names == ["air.example.test", "room.example.test"], "{:?}", renewed.names);
+    ensure!(stage.ca.count(Kind::NewOrder) == orders + 1, "{}", stage.ca.summary());
     ensure!(gateway.terminate().await?.code == Some(0));
     drop(disk);
     Ok(())
