@@ -7,7 +7,8 @@ use crate::clock;
 use crate::config::{Config, TlsSource};
 use crate::disk::{self, Holder, Lock, LockError};
 use crate::keeper::{self, REQUEST_FILE, Request};
-use crate::renewal::{Attempt, Memory, Outcome, words};
+use crate::renewal::{Attempt, Outcome, words};
+use crate::tls::acme;
 use crate::tls::pair::Pair;
 use clap::{Args, Subcommand};
 use rustix::process::{Pid, Signal, kill_process};
@@ -176,7 +177,7 @@ async fn followed(config: &Config, request: &Request, gone: impl Fn() -> bool) -
     let mut last_step = String::new();
     let follow = async {
         loop {
-            let memory = memory(config);
+            let memory = acme::memory(&config.acme_dir()).unwrap_or_default();
             if let Some(attempt) =
                 memory.attempts.iter().find(|attempt| attempt.request.as_ref() == Some(&request.id))
             {
@@ -204,11 +205,6 @@ async fn followed(config: &Config, request: &Request, gone: impl Fn() -> bool) -
     tokio::time::timeout(PATIENCE, follow).await.unwrap_or_else(|_| {
         Err(Failure::new("the order takes too long", "`casement cert status` tells how it goes"))
     })
-}
-
-fn memory(config: &Config) -> Memory {
-    let bytes = std::fs::read(config.acme_dir().join("state.json")).unwrap_or_default();
-    serde_json::from_slice(&bytes).unwrap_or_default()
 }
 
 /// Nobody runs: this process opens the door just for the authority.

@@ -13,6 +13,7 @@ use crate::config::{Config, Hsts, TlsSource};
 use crate::observe::CertificateCounters;
 use crate::renewal::schedule::{self, Next};
 use crate::renewal::{Attempt, Memory};
+use crate::tls::acme;
 use crate::tls::pair::Pair;
 use crate::tls::{Certificates, Origin, TlsError, self_signed};
 use crate::{clock, disk};
@@ -34,9 +35,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 
 /// How often files are looked at.
 const FILES_EVERY: Duration = Duration::from_secs(1);
-
-/// Largest file of state that is read, in bytes; forty attempts with long details have 80 kB.
-const STATE_BYTES_MAX: u64 = 1 << 20;
 
 /// The file through which a command asks a running gateway for a certificate.
 pub const REQUEST_FILE: &str = "request.json";
@@ -67,7 +65,7 @@ impl Places {
     }
 
     fn state(&self) -> PathBuf {
-        self.acme.join("state.json")
+        acme::state_file(&self.acme)
     }
 
     fn request(&self) -> PathBuf {
@@ -413,19 +411,10 @@ const fn hsts(policy: Hsts, publicly_trusted: bool) -> bool {
 }
 
 fn remembered(places: &Places) -> Memory {
-    let file = places.state();
-    let size = std::fs::metadata(&file).map_or(0, |meta| meta.len());
-    if size > STATE_BYTES_MAX {
-        tracing::warn!("{} is far too large and is not read", file.display());
-        return Memory::default();
-    }
-    match std::fs::read(&file) {
-        Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-            tracing::warn!(%error, "{} cannot be read; earlier attempts are forgotten", file.display());
-            Memory::default()
-        }),
-        Err(_) => Memory::default(),
-    }
+    acme::memory(&places.acme).unwrap_or_else(|error| {
+        tracing::warn!(%error, "{} cannot be read; earlier attempts are forgotten", places.state().display());
+        Memory::default()
+    })
 }
 
 /// A number of 0 to 1.

@@ -3,7 +3,6 @@
 use crate::config::{Config, TlsSource};
 use crate::disk;
 use crate::doctor::facts::{Fact, Folder, OnDisk, Running, Space, Unknown};
-use crate::renewal::Memory;
 use crate::tls::pair::{self, Pair};
 use crate::tls::{TlsError, self_signed};
 use rustix::fs::{Access, access, statvfs};
@@ -11,9 +10,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-
-/// Largest file of state that is read, in bytes.
-const STATE_BYTES_MAX: u64 = 1 << 20;
 
 /// Private files whose mode is looked at.
 const PRIVATE_FILES_MAX: usize = 200;
@@ -191,13 +187,6 @@ pub(super) fn space(dir: &Path) -> Fact<Space> {
         free_files: found.f_favail,
         files: found.f_files,
     })
-}
-
-/// What is remembered of orders; nothing when it cannot be read.
-pub(super) fn memory_of_orders(file: &Path) -> Memory {
-    let mut bytes = Vec::new();
-    let read = fs::File::open(file).and_then(|open| open.take(STATE_BYTES_MAX).read_to_end(&mut bytes));
-    read.ok().and_then(|_| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
 /// The certificate as it lies on disk.

@@ -173,7 +173,7 @@ impl Place {
             space: files::space(&config.data_dir),
             running,
             listeners,
-            memory: files::memory_of_orders(&config.acme_dir().join("state.json")),
+            memory: acme::memory(&config.acme_dir()).unwrap_or_default(),
             certificate: files::certificate(config),
             binding_key: files::binding_key(config),
         }

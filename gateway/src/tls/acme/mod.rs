@@ -12,11 +12,13 @@ use super::challenge::Challenges;
 use super::pair::Pair;
 use crate::disk;
 use crate::renewal::schedule::Suggestion;
-use crate::renewal::{Account as KnownAccount, Challenge, Trouble, Wanted};
+use crate::renewal::{Account as KnownAccount, Challenge, Memory, Trouble, Wanted};
 use http::{Heard, Http};
 use instant_acme::{Account, AccountCredentials, CertificateIdentifier, Error, ExternalAccountKey};
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use talk::Talk;
@@ -131,6 +133,31 @@ impl Authority {
             let _gone = std::fs::remove_file(file);
         }
     }
+}
+
+/// Largest state that is read, in bytes; forty attempts with long details have 80 kB.
+const STATE_BYTES_MAX: u64 = 1 << 20;
+
+/// The file in `data_dir/acme` that holds what is remembered of orders.
+pub fn state_file(dir: &Path) -> PathBuf {
+    dir.join("state.json")
+}
+
+/// What is remembered of orders; nothing where there is no file.
+///
+/// # Errors
+/// It cannot be read, is over 1 MiB, or is no such state.
+pub fn memory(dir: &Path) -> io::Result<Memory> {
+    let open = match File::open(state_file(dir)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Memory::default()),
+        open => open?,
+    };
+    let mut bytes = Vec::new();
+    open.take(STATE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > STATE_BYTES_MAX {
+        return Err(io::Error::other(format!("it is larger than {STATE_BYTES_MAX} bytes")));
+    }
+    Ok(serde_json::from_slice(&bytes)?)
 }
 
 /// What to order.
@@ -313,6 +340,19 @@ mod tests {
         for nonsense in ["", "=", "ä", "a b"] {
             assert_eq!(base64_url(nonsense), None, "{nonsense}");
         }
+    }
+
+    #[test]
+    fn what_is_remembered_is_read_whole_or_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(memory(dir.path()).unwrap().attempts.is_empty(), "no file, nothing remembered");
+        std::fs::write(state_file(dir.path()), serde_json::to_vec(&Memory::default()).unwrap()).unwrap();
+        assert!(memory(dir.path()).is_ok());
+        std::fs::write(state_file(dir.path()), "half a {").unwrap();
+        assert!(memory(dir.path()).is_err());
+        let max = usize::try_from(STATE_BYTES_MAX).unwrap();
+        std::fs::write(state_file(dir.path()), vec![b' '; max + 1]).unwrap();
+        assert!(memory(dir.path()).unwrap_err().to_string().contains("larger than 1048576 bytes"));
     }
 
     #[test]
