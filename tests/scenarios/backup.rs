@@ -566,7 +566,7 @@ async fn a_backup_goes_through_a_pipe() -> Result<()> {
 async fn too_little_room_is_told_with_what_is_needed_before_anything_is_written() -> Result<()> {
     let stage = Stage::set().await?;
     let small = stage.home.path("small");
-    let Some(_disk) = SmallDisk::mount(&small, "1m")? else {
+    let Some(_disk) = SmallDisk::mount(&small, "256k")? else {
         report::skipped("backup_room", "this user may not mount a small file system (needs root)");
         return stage.strike().await;
     };
@@ -574,16 +574,18 @@ async fn too_little_room_is_told_with_what_is_needed_before_anything_is_written(
         post(&stage.device, n * 5_000..(n + 1) * 5_000).await?;
     }
     let ran = stage.home.run(&["backup", text(&small.join("air.backup"))?]).await?.expect(1)?;
-    assert!(ran.stderr.contains("needs") && ran.stderr.contains("has 1.0 MB"), "{ran:?}");
+    assert!(ran.stderr.contains("needs") && ran.stderr.contains("has 0.3 MB"), "{ran:?}");
     assert_eq!(std::fs::read_dir(&small)?.count(), 0);
     let dest = stage.home.path("air.backup");
     backup(&stage.home, &dest).await?;
 
     // A data folder with too little room for what is in the backup.
     let other = Home::public()?;
-    let Some(_disk) = SmallDisk::mount(&other.data_dir(), "1m")? else { bail!("it could be mounted before") };
+    let Some(_disk) = SmallDisk::mount(&other.data_dir(), "256k")? else {
+        bail!("it could be mounted before")
+    };
     let ran = restore(&other, &[text(&dest)?]).await?.expect(1)?;
-    assert!(ran.stderr.contains("needs") && ran.stderr.contains("has 1.0 MB"), "{ran:?}");
+    assert!(ran.stderr.contains("needs") && ran.stderr.contains("has 0.3 MB"), "{ran:?}");
     assert!(!other.data_dir().join("casement.db").exists());
     assert_eq!(left_over(&other.data_dir())?, [""; 0].map(PathBuf::from));
     stage.strike().await

@@ -42,6 +42,7 @@ const FIGURES: &[&str] = &[
     "https.refused",
     "load.values",
     "load.values_per_s",
+    "load.compact_s",
     "size.generated.bytes_per_value",
     "size.generated.mb",
     "size.generated.values",

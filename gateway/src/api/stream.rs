@@ -106,6 +106,14 @@ impl Viewer {
                 while behind {
                     let Ok(page) = self.desk.store.after(seen, PAGE).await else { return };
                     behind = page.len() == PAGE as usize;
+                    // What has left the log cannot be told one by one: whoever was away for so long looks at everything anew.
+                    if seen < self.desk.live.newest() && page.first().is_none_or(|first| first.id > seen + 1) {
+                        let (until, snapshot) = self.snapshot();
+                        seen = until;
+                        behind = false;
+                        yield Ok(snapshot.id(seen.to_string()));
+                        continue;
+                    }
                     for reading in page {
                         seen = reading.id;
                         if self.wants(&reading.device)

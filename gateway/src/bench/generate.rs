@@ -28,8 +28,8 @@ pub const YEAR_MS: i64 = 365 * DAY_MS;
 /// Fewest values that a plan can be made of.
 pub const VALUES_MIN: u64 = 10_000;
 
-/// A year at one reading a minute.
-const YEAR_READINGS_MAX: u64 = 525_600;
+/// A year at one reading every ten seconds.
+const YEAR_READINGS_MAX: u64 = 3_153_600;
 
 /// A day at one reading every ten seconds.
 const DAY_READINGS_MAX: u64 = 8_640;
@@ -330,7 +330,7 @@ mod tests {
             }
         }
         let large = plan(50_000_000, 1).unwrap();
-        assert_eq!((large.year.period_ms, large.day.period_ms, large.fleet.len()), (60_000, 10_000, 1_000));
+        assert_eq!((large.year.period_ms, large.day.period_ms, large.fleet.len()), (10_000, 10_000, 1_000));
     }
 
     #[test]

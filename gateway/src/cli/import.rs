@@ -113,6 +113,8 @@ pub(super) async fn run(command: Import, context: &Context) -> Done {
         bar.set_position(source.position());
     }
     import.flush().await?;
+    bar.set_message("putting it in its place");
+    store.compact().await?;
     bar.finish_and_clear();
     let Totals { rows, stored, duplicate, refused } = import.totals;
     store.close().await;

@@ -111,7 +111,9 @@ impl From<StoreError> for Failure {
             StoreError::Exists(_) => "choose another name",
             StoreError::Missing(_) => "the listing shows what there is",
             StoreError::DiskFull(_) => "make room on the disk and try again",
-            StoreError::Busy(_) => "another command is writing; try again in a moment",
+            StoreError::Busy(_) | StoreError::Contended => {
+                "another command is writing; try again in a moment"
+            }
             StoreError::EngineTooOld { .. } => "build with the bundled SQLite",
             StoreError::UnknownUrl(_) => "mend store.url",
             StoreError::SchemaTooNew { .. } => "use the later version",

@@ -312,17 +312,23 @@ impl Writer {
         }
     }
 
+    async fn learn_again(&self) {
+        if let Err(error) = self.learn().await {
+            tracing::warn!(%error, "the store could not be read");
+        }
+    }
+
     /// Tells viewers about readings that another process stored, up to a number.
     async fn tell_foreign(&self, until: i64) {
         if until - self.live.newest() > FOREIGN_TOLD {
-            if let Err(error) = self.learn().await {
-                tracing::warn!(%error, "the store could not be read");
-            }
-            return;
+            return self.learn_again().await;
         }
         while self.live.newest() < until {
             match self.store.after(self.live.newest(), 500).await {
-                Ok(readings) if readings.is_empty() => return,
+                // They have left the log: there is no telling them one by one.
+                Ok(readings) if readings.first().is_none_or(|first| first.id > self.live.newest() + 1) => {
+                    return self.learn_again().await;
+                }
                 Ok(readings) => self.live.publish(&readings, clock::now_ms()),
                 Err(error) => {
                     tracing::warn!(%error, "readings of another process could not be read");

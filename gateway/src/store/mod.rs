@@ -8,6 +8,7 @@
 //!   the name, appending it again changes nothing.
 //! * Readers see whole appends and never wait for one.
 
+mod chunked;
 #[cfg(test)]
 pub mod conformance;
 mod sqlite;
@@ -77,6 +78,9 @@ pub enum StoreError {
     /// Somebody else holds the store. Nothing of the append was stored.
     #[error("the store is busy")]
     Busy(#[source] sqlx::Error),
+    /// Too much is going on. Nothing of the append was stored.
+    #[error("the store is busy")]
+    Contended,
     /// The bundled database engine is too old to be trusted with a write-ahead log.
     #[error("SQLite {found} can corrupt its write-ahead log; Casement needs {needed} or later")]
     EngineTooOld {
@@ -157,6 +161,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<(Vec<ExportRow>, Option<ExportCursor>), StoreError>;
     /// How many values an export will hand out.
     async fn count(&self, filter: &ExportFilter) -> Result<u64, StoreError>;
+    /// Brings everything into its final, smallest form now, which otherwise happens by and by. Takes its time.
+    async fn compact(&self) -> Result<(), StoreError>;
     /// Can it be read and written? Cheap enough for a health check.
     async fn ping(&self) -> Result<(), StoreError>;
     /// Finishes what is running and closes files.
@@ -208,5 +214,6 @@ impl Place {
 /// [`StoreError`] when it cannot be opened or brought to the current schema.
 pub async fn open(url: &str, data_dir: &Path) -> Result<Arc<dyn Store>, StoreError> {
     let place = Place::named(url, data_dir)?;
-    Ok(Arc::new(sqlite::Sqlite::open(&place.file).await?))
+    let shelf = sqlite::Sqlite::open(&place.file).await?;
+    Ok(Arc::new(chunked::Chunked::open(Box::new(shelf)).await?))
 }

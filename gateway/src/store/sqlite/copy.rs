@@ -1,10 +1,12 @@
 //! Whole stores as files: one copied while others use it, one examined, one put to rest.
 
 use super::{BUSY_TIMEOUT, MIGRATIONS, Sqlite, engine, engine_is_sound};
-use crate::store::{Contents, Place, Store, StoreError};
+use crate::store::chunked::record;
+use crate::store::chunked::shelf::Shelf;
+use crate::store::{Contents, Place, StoreError};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -185,17 +187,92 @@ async fn tables(connection: &mut SqliteConnection) -> Result<BTreeSet<(String, S
 }
 
 async fn count(connection: &mut SqliteConnection) -> Result<Contents, StoreError> {
-    Ok(Contents {
-        schema: u64::try_from(schema(connection).await?).unwrap_or(0),
+    let schema = schema(connection).await?;
+    let mut contents = Contents {
+        schema: u64::try_from(schema).unwrap_or(0),
         devices: number(connection, "SELECT count(*) FROM device").await?,
         tokens: number(connection, "SELECT count(*) FROM token").await?,
-        readings: number(connection, "SELECT count(*) FROM reading").await?,
-        values: number(connection, "SELECT count(*) FROM value").await?,
-        newest_ms: sqlx::query_scalar("SELECT max(t) FROM reading")
-            .fetch_one(connection)
-            .await
-            .map_err(said)?,
-    })
+        readings: 0,
+        values: 0,
+        newest_ms: None,
+    };
+    if schema < ROWS_GONE {
+        rows(connection, schema, &mut contents).await?;
+    }
+    if schema > ROWS_ONLY {
+        packed(connection, &mut contents).await?;
+    }
+    Ok(contents)
+}
+
+/// The schema with rows alone, and the one without.
+const ROWS_ONLY: i64 = 1;
+const ROWS_GONE: i64 = 3;
+
+/// Adds what stands in rows.
+async fn rows(
+    connection: &mut SqliteConnection,
+    schema: i64,
+    contents: &mut Contents,
+) -> Result<(), StoreError> {
+    let mut after = 0;
+    if schema > ROWS_ONLY {
+        after = number(connection, "SELECT taken_over FROM mark").await?.cast_signed();
+    }
+    let row: (i64, Option<i64>) = sqlx::query_as("SELECT count(*), max(t) FROM reading WHERE id > ?")
+        .bind(after)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(said)?;
+    contents.readings += row.0.unsigned_abs();
+    contents.newest_ms = contents.newest_ms.max(row.1);
+    let values: i64 = sqlx::query_scalar("SELECT count(*) FROM value WHERE reading > ?")
+        .bind(after)
+        .fetch_one(connection)
+        .await
+        .map_err(said)?;
+    contents.values += values.unsigned_abs();
+    Ok(())
+}
+
+/// Adds what is packed: days by their summaries, pieces by their numbers, and the log by looking into it.
+async fn packed(connection: &mut SqliteConnection, contents: &mut Contents) -> Result<(), StoreError> {
+    let times =
+        "SELECT coalesce(sum(n), 0) FROM summary WHERE id >> 32 IN (SELECT id FROM series WHERE metric = 0)";
+    let others =
+        "SELECT coalesce(sum(n), 0) FROM summary WHERE id >> 32 IN (SELECT id FROM series WHERE metric <> 0)";
+    contents.readings += number(connection, times).await?;
+    contents.values += number(connection, others).await?;
+    contents.readings += number(connection, "SELECT coalesce(sum(readings), 0) FROM piece").await?;
+    contents.values += number(connection, "SELECT coalesce(sum(\"values\"), 0) FROM piece").await?;
+    let sealed: Option<i64> = sqlx::query_scalar("SELECT max(newest_ms) FROM device")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(said)?;
+    contents.newest_ms = contents.newest_ms.max(sealed);
+    let sealed: Vec<(i64, i64)> =
+        sqlx::query_as("SELECT id, sealed FROM device").fetch_all(&mut *connection).await.map_err(said)?;
+    let sealed: HashMap<i64, i64> = sealed.into_iter().collect();
+    let mut last = 0;
+    loop {
+        let row: Option<(i64, Vec<u8>)> =
+            sqlx::query_as("SELECT last, data FROM log WHERE last > ? ORDER BY last LIMIT 1")
+                .bind(last)
+                .fetch_optional(&mut *connection)
+                .await
+                .map_err(said)?;
+        let Some((number, data)) = row else { return Ok(()) };
+        last = number;
+        let records = record::from_row(&data)
+            .map_err(|damage| StoreError::Damaged(format!("row {number} of the log: {damage}")))?;
+        for record in records {
+            if sealed.get(&record.device).is_none_or(|sealed| record.id > *sealed) {
+                contents.readings += 1;
+                contents.values += record.values.len() as u64;
+                contents.newest_ms = contents.newest_ms.max(Some(record.t_ms));
+            }
+        }
+    }
 }
 
 async fn number(connection: &mut SqliteConnection, query: &'static str) -> Result<u64, StoreError> {
@@ -220,7 +297,10 @@ fn said(error: sqlx::Error) -> StoreError {
 mod tests {
     use super::*;
     use crate::reading::{NewBatch, NewReading};
+    use crate::store::sqlite::LAYOUT;
+    use crate::store::{Store, open};
     use casement_proto::{DeviceId, Quantity, State};
+    use std::sync::Arc;
 
     fn batch(from: u64, to: u64) -> NewBatch {
         let value = |seq: u64| [(Quantity::parse("co2").unwrap(), 400.0 + (seq % 1000) as f64)];
@@ -234,9 +314,9 @@ mod tests {
         NewBatch { device: DeviceId::parse("desk").unwrap(), readings: (from..to).map(reading).collect() }
     }
 
-    async fn filled(folder: &Path) -> (Place, Sqlite) {
+    async fn filled(folder: &Path) -> (Place, Arc<dyn Store>) {
         let place = Place::named("sqlite:casement.db", folder).unwrap();
-        let store = Sqlite::open(&place.file).await.unwrap();
+        let store = open("sqlite:casement.db", folder).await.unwrap();
         store.append(&[batch(0, 3_000)]).await.unwrap();
         (place, store)
     }
@@ -246,7 +326,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (place, store) = filled(folder.path()).await;
         // A transaction that is under way holds nothing up, and is not in the copy.
-        let under_way = store.writer.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        let mut other = connect(&beside_others(&place.file)).await.unwrap();
+        let under_way = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
         let to = folder.path().join("copy");
         let size = place.size().await.unwrap();
         place.copy(&to).await.unwrap();
@@ -267,7 +348,7 @@ mod tests {
         assert!(std::fs::metadata(&to).unwrap().len() <= size);
         assert_eq!(place.contents().await.unwrap().readings, 3_001);
         // And it is a store.
-        let store = Sqlite::open(&to).await.unwrap();
+        let store = open("sqlite:copy", folder.path()).await.unwrap();
         assert_eq!(store.after(0, 10_000).await.unwrap().len(), 3_000);
     }
 
@@ -320,9 +401,10 @@ mod tests {
             let said = verdict(text).await;
             assert!(matches!(said, Err(StoreError::Foreign)), "{} bytes: {said:?}", text.len());
         }
-        for page in 1..whole.len() / 4096 {
+        let size = LAYOUT.page_size as usize;
+        for page in 1..whole.len() / size {
             let mut bytes = whole.clone();
-            bytes[page * 4096..(page + 1) * 4096].fill(0x5a);
+            bytes[page * size..(page + 1) * size].fill(0x5a);
             assert!(verdict(&bytes).await.is_err(), "page {page}");
         }
         assert!(verdict(&whole[..whole.len() / 2]).await.is_err());
@@ -334,10 +416,10 @@ mod tests {
         for (number, (change, foreign)) in [
             ("PRAGMA user_version = 0", true),
             ("PRAGMA user_version = 99", false),
-            ("CREATE TRIGGER t AFTER INSERT ON reading BEGIN DELETE FROM token; END", false),
+            ("CREATE TRIGGER t AFTER INSERT ON log BEGIN DELETE FROM token; END", false),
             ("CREATE VIEW v AS SELECT 1", false),
             ("DROP TABLE series", false),
-            ("PRAGMA foreign_keys = OFF; INSERT INTO reading VALUES (9999, 77, 0, NULL, NULL, 0)", false),
+            ("PRAGMA foreign_keys = OFF; INSERT INTO token (lookup, hash, hint, scope, device, created_ms) VALUES (x'', x'', '', 'device', 77, 0)", false),
         ]
         .into_iter()
         .enumerate()

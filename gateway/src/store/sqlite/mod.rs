@@ -1,24 +1,19 @@
-//! The store in one SQLite file: straightforward rows, write-ahead log, FULL sync.
+//! A shelf in one SQLite file: write-ahead log, FULL sync.
 //!
 //! One connection writes; two read. In WAL mode readers see the last commit and never wait for the writer.
 
-mod append;
 mod copy;
 mod people;
-mod query;
+mod shelf;
+mod take_over;
 
-use super::{
-    Appended, Device, ExportCursor, ExportFilter, ExportRow, NewBatch, Store, StoreError, StoredReading,
-    Token,
-};
-use crate::telemetry::series::{Points, Window};
-use async_trait::async_trait;
-use casement_proto::{DeviceId, Quantity};
+use super::StoreError;
+use sqlx::Executor;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteExecutor, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteExecutor, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
-use sqlx::{Executor, Row};
 use std::path::Path;
 use std::time::Duration;
 
@@ -31,13 +26,27 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for one of the two readers.
 const READER_TIMEOUT: Duration = Duration::from_secs(30);
 
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_rows.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/sqlite/0001_rows.sql"),
+    include_str!("../../../migrations/sqlite/0002_chunks.sql"),
+    DROP_ROWS,
+];
+
+/// The last step waits until all rows of the first layout have been taken over.
+const DROP_ROWS: &str = include_str!("../../../migrations/sqlite/0003_drop_rows.sql");
+
+/// How a new file is laid out.
+struct Layout {
+    /// In bytes. A commit writes at least one page, so that small ones spare a memory card; columns pack less well into smaller ones.
+    page_size: u32,
+}
+
+const LAYOUT: Layout = Layout { page_size: 8_192 };
 
 /// The SQLite implementation.
 pub(super) struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
-    names: append::Names,
 }
 
 impl Sqlite {
@@ -59,12 +68,19 @@ impl Sqlite {
             .max_lifetime(None)
             .test_before_acquire(false)
             .acquire_timeout(BUSY_TIMEOUT)
-            .connect_with(options.clone())
+            // These write: they are for the one that may.
+            .connect_with(
+                options.clone().page_size(LAYOUT.page_size).auto_vacuum(SqliteAutoVacuum::Incremental),
+            )
             .await
             .map_err(engine)?;
         engine_is_sound(&writer).await?;
         private(file);
         migrate(&writer).await?;
+        take_over::take_over(&writer, DROP_ROWS).await?;
+        if let Err(error) = take_over::shrink(&writer).await {
+            tracing::warn!(%error, "the store could not be made smaller; that is tried again at the next start");
+        }
         let readers = SqlitePoolOptions::new()
             .max_connections(2)
             .idle_timeout(None)
@@ -72,7 +88,7 @@ impl Sqlite {
             .test_before_acquire(false)
             .acquire_timeout(READER_TIMEOUT)
             .connect_lazy_with(options.create_if_missing(false).pragma("query_only", "ON"));
-        Ok(Self { writer, readers, names: append::Names::default() })
+        Ok(Self { writer, readers })
     }
 }
 
@@ -119,13 +135,16 @@ async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
     if found > known {
         return Err(StoreError::SchemaTooNew { found, known });
     }
-    if found == known {
+    // Rows are taken over before the last step.
+    let until = known - 1;
+    if found >= until {
         return Ok(());
     }
-    for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+    let missing = usize::try_from(found).unwrap_or(0)..MIGRATIONS.len() - 1;
+    for migration in MIGRATIONS.get(missing).unwrap_or_default() {
         tx.execute(sqlx::raw_sql(*migration)).await.map_err(engine)?;
     }
-    tx.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(format!("PRAGMA user_version = {known}"))))
+    tx.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(format!("PRAGMA user_version = {until}"))))
         .await
         .map_err(engine)?;
     tx.commit().await.map_err(engine)
@@ -147,119 +166,31 @@ fn engine(error: sqlx::Error) -> StoreError {
     }
 }
 
-#[async_trait]
-impl Store for Sqlite {
-    async fn append(&self, batches: &[NewBatch]) -> Result<Vec<Appended>, StoreError> {
-        append::append(&self.writer, &self.names, batches).await.map_err(engine)
-    }
-
-    async fn add_device(&self, device: &Device) -> Result<(), StoreError> {
-        people::add_device(&self.writer, device).await
-    }
-
-    async fn devices(&self) -> Result<Vec<Device>, StoreError> {
-        people::devices(&self.readers).await.map_err(engine)
-    }
-
-    async fn add_token(&self, token: &Token) -> Result<i64, StoreError> {
-        people::add_token(&self.writer, token).await
-    }
-
-    async fn token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
-        people::token(&self.readers, hash).await.map_err(engine)
-    }
-
-    async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
-        people::tokens(&self.readers).await.map_err(engine)
-    }
-
-    async fn revoke_token(&self, id: i64, now_ms: i64) -> Result<bool, StoreError> {
-        people::revoke_token(&self.writer, id, now_ms).await.map_err(engine)
-    }
-
-    async fn newest(&self) -> Result<i64, StoreError> {
-        sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM reading")
-            .fetch_one(&self.readers)
-            .await
-            .map_err(engine)
-    }
-
-    async fn after(&self, id: i64, limit: u32) -> Result<Vec<StoredReading>, StoreError> {
-        query::after(&self.readers, id, limit).await.map_err(engine)
-    }
-
-    async fn latest(&self) -> Result<Vec<StoredReading>, StoreError> {
-        query::latest(&self.readers).await.map_err(engine)
-    }
-
-    async fn recent(
-        &self,
-        device: &DeviceId,
-        quantity: &Quantity,
-        since_ms: i64,
-        limit: u32,
-    ) -> Result<Vec<(i64, f64)>, StoreError> {
-        query::recent(&self.readers, device, quantity, since_ms, limit).await.map_err(engine)
-    }
-
-    async fn quantities(&self, device: &DeviceId) -> Result<Vec<Quantity>, StoreError> {
-        query::quantities(&self.readers, device).await.map_err(engine)
-    }
-
-    async fn series(
-        &self,
-        device: &DeviceId,
-        quantity: &Quantity,
-        window: Window,
-    ) -> Result<Points, StoreError> {
-        query::series(&self.readers, device, quantity, window).await.map_err(engine)
-    }
-
-    async fn export(
-        &self,
-        filter: &ExportFilter,
-        from: Option<ExportCursor>,
-        limit: u32,
-    ) -> Result<(Vec<ExportRow>, Option<ExportCursor>), StoreError> {
-        query::export(&self.readers, filter, from, limit).await.map_err(engine)
-    }
-
-    async fn count(&self, filter: &ExportFilter) -> Result<u64, StoreError> {
-        query::count(&self.readers, filter).await.map_err(engine)
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        let row = sqlx::query("SELECT 1").fetch_one(&self.readers).await.map_err(engine)?;
-        row.try_get::<i64, _>(0).map(drop).map_err(engine)
-    }
-
-    async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::conformance;
-    use std::sync::Arc;
+    use crate::reading::{NewBatch, NewReading};
+    use crate::store::chunked::Chunked;
+    use crate::store::chunked::shelf::Shelf;
+    use crate::store::{Store, conformance, open};
+    use casement_proto::{DeviceId, Quantity};
 
     #[tokio::test]
     async fn sqlite_tells_the_story() {
         let place = tempfile::tempdir().unwrap();
-        let file = place.path().join("casement.db");
-        conformance::tell(async || Arc::new(Sqlite::open(&file).await.unwrap()) as Arc<dyn Store>).await;
+        conformance::tell(async || open("sqlite:casement.db", place.path()).await.unwrap()).await;
     }
 
     #[tokio::test]
     async fn readers_do_not_wait_for_the_writer() {
         let place = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(&place.path().join("casement.db")).await.unwrap();
-        let held = store.writer.begin_with("BEGIN EXCLUSIVE").await.unwrap();
+        let store = open("sqlite:casement.db", place.path()).await.unwrap();
+        let other = Sqlite::open(&place.path().join("casement.db")).await.unwrap();
+        let held = other.writer.begin_with("BEGIN EXCLUSIVE").await.unwrap();
         // With a rollback journal this would block until the busy timeout.
         store.ping().await.unwrap();
         assert_eq!(store.newest().await.unwrap(), 0);
+        assert_eq!(store.latest().await.unwrap(), []);
         drop(held);
     }
 
@@ -289,12 +220,14 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_has_its_own_error() {
         let place = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(&place.path().join("casement.db")).await.unwrap();
-        sqlx::query("PRAGMA max_page_count = 40").execute(&store.writer).await.unwrap();
+        let file = Sqlite::open(&place.path().join("casement.db")).await.unwrap();
+        sqlx::query("PRAGMA max_page_count = 25").execute(&file.writer).await.unwrap();
+        let limit = file.writer.clone();
+        let store = Chunked::open_at_rest(Box::new(file)).await.unwrap();
         let batch = |boot| NewBatch {
             device: DeviceId::parse("d").unwrap(),
-            readings: (0..5_000)
-                .map(|seq| crate::reading::NewReading {
+            readings: (0..50_000)
+                .map(|seq| NewReading {
                     name: Some((boot, seq)),
                     t_ms: seq as i64,
                     received: false,
@@ -305,7 +238,7 @@ mod tests {
         };
         assert!(matches!(store.append(&[batch(1)]).await, Err(StoreError::DiskFull(_))));
         assert_eq!(store.newest().await.unwrap(), 0, "nothing of it was stored");
-        sqlx::query("PRAGMA max_page_count = 100000").execute(&store.writer).await.unwrap();
-        assert_eq!(store.append(&[batch(1)]).await.unwrap()[0].stored.len(), 5_000, "and it recovers");
+        sqlx::query("PRAGMA max_page_count = 100000").execute(&limit).await.unwrap();
+        assert_eq!(store.append(&[batch(1)]).await.unwrap()[0].stored.len(), 50_000, "and it recovers");
     }
 }

@@ -1,0 +1,561 @@
+//! Reading back.
+
+use super::block::{Block, from_times, from_values, spread};
+use super::fold::{Fold, RHYTHM_SAMPLE, threshold_ms};
+use super::record::{self, Packed, Record};
+use super::shelf::{Days, Kept, SeriesRow, Shelved, TIMES, Want};
+use super::summary::{DAY_MS, HOUR_MS, Summary};
+use super::{Inner, ROWS, StoreError, day, state};
+use crate::reading::{ExportFilter, ExportRow, StoredReading};
+use crate::store::ExportCursor;
+use crate::telemetry::series::{self, Data, Points, Window};
+use casement_proto::{DeviceId, Quantity};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::ControlFlow;
+
+/// Days that are unpacked together: some megabytes at one reading a second.
+const DAYS_AT_ONCE: usize = 16;
+
+/// A value on its way out: when, how much, and its state's number.
+type Value = (i64, f64, u8);
+
+/// One series, and what memory held of its device when the question came.
+struct Seen {
+    device: i64,
+    metric: i64,
+    times: Option<i64>,
+    series: Option<i64>,
+    head: Vec<Record>,
+}
+
+/// A part of a window, in order of time.
+enum Part<'a> {
+    /// A whole day that begins then.
+    Day(i64, &'a Summary),
+    /// Some values.
+    Values(&'a [Value]),
+}
+
+impl Seen {
+    /// Values in memory that were not sealed, by day.
+    fn unsealed(&self, sealed: i64) -> BTreeMap<i64, Vec<Value>> {
+        let mut by_day: BTreeMap<i64, Vec<Value>> = BTreeMap::new();
+        for record in self.head.iter().filter(|record| record.id > sealed) {
+            for (_, value) in record.values.iter().filter(|(metric, _)| *metric == self.metric) {
+                by_day.entry(day(record.t_ms)).or_default().push((record.t_ms, *value, record.state));
+            }
+        }
+        by_day
+    }
+
+    fn has_day(&self, days: &BTreeSet<i64>) -> BTreeSet<i64> {
+        let own = self.head.iter().map(|record| day(record.t_ms));
+        own.filter(|day| !days.contains(day)).collect()
+    }
+
+    fn columns(&self, from: i64, to: i64) -> Vec<Days> {
+        [self.times, self.series].into_iter().flatten().map(|series| Days { series, from, to }).collect()
+    }
+}
+
+/// The values of some days, merged and in order, by day.
+fn values_of(seen: &Seen, shelved: &Shelved) -> BTreeMap<i64, Vec<Value>> {
+    let mut by_day: BTreeMap<i64, Vec<Value>> = BTreeMap::new();
+    let of = |series: Option<i64>| shelved.columns.iter().filter(move |kept| Some(kept.series) == series);
+    let columns: HashMap<i64, &Kept> = of(seen.series).map(|kept| (kept.day, kept)).collect();
+    for times in of(seen.times) {
+        let Some(column) = columns.get(&times.day) else { continue };
+        match whole_day(times, column) {
+            Ok(values) => by_day.entry(times.day).or_default().extend(values),
+            Err(damage) => lost(seen, times.day, damage.0),
+        }
+    }
+    for piece in &shelved.pieces {
+        match Block::from_piece(&piece.data) {
+            Ok(block) => by_day.entry(piece.day).or_default().extend(values_in(&block, seen.metric)),
+            Err(damage) => lost(seen, piece.day, damage.0),
+        }
+    }
+    for (_, day) in &shelved.lost {
+        lost(seen, *day, "the database cannot read it");
+    }
+    for (day, values) in seen.unsealed(shelved.sealed) {
+        by_day.entry(day).or_default().extend(values);
+    }
+    for values in by_day.values_mut() {
+        if !values.is_sorted_by_key(|(t_ms, ..)| *t_ms) {
+            // Stable: values of one instant stay in the order in which they came.
+            values.sort_by_key(|(t_ms, ..)| *t_ms);
+        }
+    }
+    by_day
+}
+
+fn whole_day(times: &Kept, column: &Kept) -> Result<Vec<Value>, super::blob::Damage> {
+    let (times, states) = from_times(&times.data)?;
+    let column = spread(from_values(&column.data)?);
+    if column.len() != times.len() {
+        return Err(super::blob::Damage("its columns differ in length"));
+    }
+    let values = times.into_iter().zip(column).zip(states).map(|((t_ms, value), state)| (t_ms, value, state));
+    Ok(values.filter(|(_, value, _)| !value.is_nan()).collect())
+}
+
+fn values_in(block: &Block, metric: i64) -> impl Iterator<Item = Value> {
+    let column = block.column(metric).unwrap_or_default();
+    let values = block.times.iter().zip(column).zip(&block.states);
+    values.map(|((t_ms, value), state)| (*t_ms, *value, *state)).filter(|(_, value, _)| !value.is_nan())
+}
+
+fn lost(seen: &Seen, day: i64, why: &str) {
+    tracing::error!(
+        device.number = seen.device,
+        metric.number = seen.metric,
+        day,
+        why,
+        "a part of a day cannot be read and is left out"
+    );
+}
+
+impl Inner {
+    /// See [`crate::store::Store::after`].
+    pub(super) async fn after(&self, id: i64, limit: u32) -> Result<Vec<StoredReading>, StoreError> {
+        self.catch_up().await?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut found = Vec::new();
+        let mut from = id;
+        while found.len() < limit {
+            let rows = self.shelf.log(from, ROWS).await?;
+            let Some(last) = rows.last().map(|row| row.last) else { break };
+            for row in rows {
+                // What is damaged was told when the log was read first.
+                let Ok(mut records) = record::from_row(&row.data) else { continue };
+                records.retain(|record| record.id > id);
+                self.meet_all(&records).await?;
+                found.extend(self.told(records));
+                if found.len() >= limit {
+                    break;
+                }
+            }
+            from = last;
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// See [`crate::store::Store::latest`].
+    pub(super) async fn latest(&self) -> Result<Vec<StoredReading>, StoreError> {
+        self.catch_up().await?;
+        let unsealed: HashMap<i64, Record> = {
+            let memory = self.memory();
+            memory.heads().filter_map(|(device, head)| Some((device, head.newest.clone()?))).collect()
+        };
+        let mut newest = unsealed;
+        let mut devices = Vec::new();
+        for (row, blob) in self.shelf.latest().await? {
+            let sealed = record::from_row(&blob).ok().and_then(|records| records.into_iter().next());
+            let Some(sealed) = sealed else {
+                tracing::error!(device.id = %row.id, "its latest reading cannot be read and is left out");
+                continue;
+            };
+            devices.push(row);
+            let later =
+                newest.get(&sealed.device).is_none_or(|held| (held.t_ms, held.id) < (sealed.t_ms, sealed.id));
+            if later {
+                newest.insert(sealed.device, sealed);
+            }
+        }
+        let records: Vec<Record> = newest.into_values().collect();
+        self.meet_all(&records).await?;
+        Ok(self.told(records))
+    }
+
+    /// A series as it is known now; `None` when nobody has ever heard of it.
+    async fn see(&self, device: &DeviceId, quantity: &Quantity) -> Result<Option<Seen>, StoreError> {
+        self.catch_up().await?;
+        let Some(metric) = self.metric(quantity).await? else { return Ok(None) };
+        let known = self.memory().number(device);
+        let device = match known {
+            Some(device) => device,
+            None => match self.shelf.device(device).await? {
+                Some(row) => row.device,
+                None => return Ok(None),
+            },
+        };
+        // Memory first: what is sealed after this is found on the shelf, and not counted twice.
+        let head = self.memory().head(device).map(|head| head.packed.clone());
+        let rows = self.shelf.series(Some(device)).await?;
+        Ok(Some(seen(device, metric, &rows, head.map(|packed| packed.unpack()).unwrap_or_default())))
+    }
+
+    /// The values of some days, by day; days that are far apart are read one after the other.
+    async fn values(&self, seen: &Seen, days: &[i64]) -> Result<BTreeMap<i64, Vec<Value>>, StoreError> {
+        let (Some(from), Some(to)) = (days.first().copied(), days.last().copied()) else {
+            return Ok(BTreeMap::new());
+        };
+        // Neighbours in one question.
+        let mut columns = Vec::new();
+        for run in days.chunk_by(|a, b| a + 1 == *b) {
+            if let (Some(from), Some(to)) = (run.first(), run.last()) {
+                columns.extend(seen.columns(*from, *to));
+            }
+        }
+        let want = Want { device: seen.device, columns, pieces: Some((from, to)), ..Want::default() };
+        let mut shelved = self.shelf.read(&want).await?;
+        shelved.pieces.retain(|piece| days.binary_search(&piece.day).is_ok());
+        let mut values = values_of(seen, &shelved);
+        values.retain(|day, _| days.binary_search(day).is_ok());
+        Ok(values)
+    }
+
+    /// Goes through a window in order. Whole days come as their summaries where that is asked for and enough is known of
+    /// them; everything else as values.
+    async fn scan(
+        &self,
+        seen: &Seen,
+        (from_ms, to_ms): (i64, i64),
+        summaries: Option<&BTreeMap<i64, Summary>>,
+        mut each: impl FnMut(Part<'_>) -> ControlFlow<()> + Send,
+    ) -> Result<(), StoreError> {
+        if from_ms >= to_ms {
+            return Ok(());
+        }
+        let mut days: BTreeSet<i64> =
+            self.shelf.days(seen.device, day(from_ms), day(to_ms - 1)).await?.into_iter().collect();
+        days.extend(seen.has_day(&days));
+        let days: Vec<i64> =
+            days.into_iter().filter(|found| (day(from_ms)..=day(to_ms - 1)).contains(found)).collect();
+        let whole = |day: &i64| summaries.and_then(|summaries| summaries.get(day));
+        for run in days.chunk_by(|a, b| whole(a).is_some() == whole(b).is_some()) {
+            if run.first().is_some_and(|day| whole(day).is_some()) {
+                for day in run {
+                    if let Some(summary) = whole(day)
+                        && each(Part::Day(day.saturating_mul(DAY_MS), summary)).is_break()
+                    {
+                        return Ok(());
+                    }
+                }
+                continue;
+            }
+            for some in run.chunks(DAYS_AT_ONCE) {
+                for values in self.values(seen, some).await?.into_values() {
+                    let first = values.partition_point(|(t_ms, ..)| *t_ms < from_ms);
+                    let last = values.partition_point(|(t_ms, ..)| *t_ms < to_ms);
+                    if let Some(inside) = values.get(first..last).filter(|inside| !inside.is_empty())
+                        && each(Part::Values(inside)).is_break()
+                    {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Days of a window that lie in it whole, of which nothing is outside the day's summary, and the time of the last value
+    /// before the window.
+    async fn plain_days(
+        &self,
+        seen: &Seen,
+        (from_ms, to_ms): (i64, i64),
+    ) -> Result<(BTreeMap<i64, Summary>, Option<i64>), StoreError> {
+        let (first, last) = (day(from_ms), day(to_ms.saturating_sub(1)));
+        let want = Want {
+            device: seen.device,
+            summaries: seen.series.map(|series| Days { series, from: first, to: last }).into_iter().collect(),
+            before: seen.series.map(|series| (series, first)),
+            pieces: Some((i64::MIN, last)),
+            ..Want::default()
+        };
+        let shelved = self.shelf.read(&want).await?;
+        let mut plain = BTreeMap::new();
+        for kept in &shelved.summaries {
+            match Summary::from_blob(kept.day.saturating_mul(DAY_MS), &kept.data) {
+                Ok(summary) => {
+                    plain.insert(kept.day, summary);
+                }
+                // The day itself tells all that its summary does.
+                Err(damage) => tracing::warn!(
+                    device.number = seen.device, day = kept.day, %damage, "a day's summary cannot be read; its values are"
+                ),
+            }
+        }
+        let before = self.before(seen, &shelved, from_ms).await?;
+        let mut mixed: BTreeSet<i64> = shelved.pieces.iter().map(|piece| piece.day).collect();
+        mixed.extend(seen.head.iter().map(|record| day(record.t_ms)));
+        mixed.extend(shelved.lost.iter().map(|(_, day)| *day));
+        let whole = |day: i64| {
+            day.checked_mul(DAY_MS)
+                .is_some_and(|begin| begin >= from_ms && begin.saturating_add(DAY_MS) <= to_ms)
+        };
+        // A summary whose silences were too many to keep needs the values for them.
+        plain.retain(|day, summary| whole(*day) && !mixed.contains(day) && summary.holes.is_some());
+        Ok((plain, before))
+    }
+
+    async fn before(&self, seen: &Seen, shelved: &Shelved, from_ms: i64) -> Result<Option<i64>, StoreError> {
+        let summed = shelved.before.as_ref().and_then(|kept| {
+            Summary::from_blob(kept.day.saturating_mul(DAY_MS), &kept.data)
+                .ok()
+                .map(|summary| summary.last_ms)
+        });
+        let mut newest = summed;
+        for piece in
+            shelved.pieces.iter().filter(|piece| summed.is_none_or(|summed| piece.day >= day(summed)))
+        {
+            let Ok(block) = Block::from_piece(&piece.data) else { continue };
+            let last = values_in(&block, seen.metric)
+                .map(|(t_ms, ..)| t_ms)
+                .take_while(|t_ms| *t_ms < from_ms)
+                .last();
+            newest = newest.max(last);
+        }
+        let unsealed = seen.unsealed(shelved.sealed).into_values().flatten().map(|(t_ms, ..)| t_ms);
+        newest = newest.max(unsealed.filter(|t_ms| *t_ms < from_ms).max());
+        // The window may begin in the middle of a day that is put together.
+        let begins = day(from_ms);
+        if begins.saturating_mul(DAY_MS) < from_ms && shelved.summaries.iter().any(|kept| kept.day == begins)
+        {
+            let values = self.values(seen, &[begins]).await?;
+            let ahead = values.into_values().flatten().map(|(t_ms, ..)| t_ms).filter(|t_ms| *t_ms < from_ms);
+            newest = newest.max(ahead.max());
+        }
+        Ok(newest)
+    }
+
+    /// See [`crate::store::Store::series`].
+    pub(super) async fn series(
+        &self,
+        device: &DeviceId,
+        quantity: &Quantity,
+        window: Window,
+    ) -> Result<Points, StoreError> {
+        let Some(seen) = self.see(device, quantity).await? else {
+            return Ok(Points { data: Data::Raw(Vec::new()), gaps: Vec::new() });
+        };
+        let stretch = (window.from_ms, window.to_ms);
+        let (plain, before) = self.plain_days(&seen, stretch).await?;
+        let step_ms = series::step_ms(window.from_ms, window.to_ms, window.max_points);
+        let certain: u64 = plain.values().map(Summary::count).sum();
+        let few = certain <= u64::from(window.max_points);
+        // Buckets of less than an hour, or every point, need values.
+        let summaries = (!few && step_ms % HOUR_MS == 0).then_some(&plain);
+
+        let mut leading: Vec<i64> = Vec::new();
+        let lead = |part: Part<'_>| {
+            if let Part::Values(values) = part {
+                leading.extend(values.iter().map(|(t_ms, ..)| *t_ms));
+            }
+            if leading.len() > 2 * RHYTHM_SAMPLE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        self.scan(&seen, self.lead(&plain, stretch), None, lead).await?;
+        let threshold_ms = threshold_ms(leading.iter().copied());
+
+        let mut fold = Fold::new(window, threshold_ms, few);
+        let take = |part: Part<'_>| {
+            match part {
+                Part::Day(begin_ms, summary) => fold.day(begin_ms, summary),
+                Part::Values(values) => values.iter().for_each(|(t_ms, value, _)| fold.point(*t_ms, *value)),
+            }
+            ControlFlow::Continue(())
+        };
+        self.scan(&seen, stretch, summaries, take).await?;
+        Ok(fold.finish(before))
+    }
+
+    /// The stretch at the beginning of a window that tells its rhythm, when that is known to be short.
+    fn lead(&self, plain: &BTreeMap<i64, Summary>, (from_ms, to_ms): (i64, i64)) -> (i64, i64) {
+        let mut there = 0;
+        for (day, summary) in plain {
+            there += summary.count();
+            if there > 2 * RHYTHM_SAMPLE as u64 {
+                return (from_ms, day.saturating_add(1).saturating_mul(DAY_MS).min(to_ms));
+            }
+        }
+        (from_ms, to_ms)
+    }
+
+    /// See [`crate::store::Store::recent`].
+    pub(super) async fn recent(
+        &self,
+        device: &DeviceId,
+        quantity: &Quantity,
+        since_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<(i64, f64)>, StoreError> {
+        let Some(seen) = self.see(device, quantity).await? else { return Ok(Vec::new()) };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut days: BTreeSet<i64> =
+            self.shelf.days(seen.device, day(since_ms), day(i64::MAX)).await?.into_iter().collect();
+        days.extend(seen.has_day(&days));
+        let days: Vec<i64> = days.into_iter().collect();
+        let mut found = Vec::new();
+        for some in days.rchunks(2) {
+            for values in self.values(&seen, some).await?.into_values().rev() {
+                let since = values.iter().rev().filter(|(t_ms, ..)| *t_ms >= since_ms);
+                found.extend(since.map(|(t_ms, value, _)| (*t_ms, *value)));
+            }
+            if found.len() >= limit {
+                break;
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// See [`crate::store::Store::quantities`].
+    pub(super) async fn quantities(&self, device: &DeviceId) -> Result<Vec<Quantity>, StoreError> {
+        self.catch_up().await?;
+        let known = self.memory().number(device);
+        let device = match known {
+            Some(device) => device,
+            None => match self.shelf.device(device).await? {
+                Some(row) => row.device,
+                None => return Ok(Vec::new()),
+            },
+        };
+        let unsealed = self.memory().head(device).map(|head| head.packed.clone());
+        let mut metrics: BTreeSet<i64> =
+            self.shelf.series(Some(device)).await?.iter().map(|row| row.metric).collect();
+        for record in unsealed.map(|packed| packed.unpack()).unwrap_or_default() {
+            metrics.extend(record.values.iter().map(|(metric, _)| *metric));
+        }
+        self.meet_metrics().await?;
+        let memory = self.memory();
+        let mut quantities: Vec<Quantity> =
+            metrics.into_iter().filter_map(|metric| memory.quantity(metric)).collect();
+        quantities.sort_by(|a, b| a.name().cmp(b.name()));
+        Ok(quantities)
+    }
+
+    /// Every series that a filter lets through, in order of the numbers of devices and metrics.
+    async fn matching(&self, filter: &ExportFilter) -> Result<Vec<(i64, i64)>, StoreError> {
+        self.catch_up().await?;
+        let device = match &filter.device {
+            None => None,
+            Some(device) => match self.shelf.device(device).await? {
+                Some(row) => Some(row.device),
+                None => return Ok(Vec::new()),
+            },
+        };
+        let metric = match &filter.metric {
+            None => None,
+            Some(quantity) => match self.metric(quantity).await? {
+                Some(metric) => Some(metric),
+                None => return Ok(Vec::new()),
+            },
+        };
+        let heads: Vec<(i64, Packed)> = {
+            let memory = self.memory();
+            let wanted = memory.heads().filter(|(of, _)| device.is_none_or(|device| device == *of));
+            wanted.map(|(of, head)| (of, head.packed.clone())).collect()
+        };
+        let mut all: BTreeSet<(i64, i64)> =
+            self.shelf.series(device).await?.iter().map(|row| (row.device, row.metric)).collect();
+        for (of, packed) in heads {
+            for record in packed.unpack() {
+                all.extend(record.values.iter().map(|(metric, _)| (of, *metric)));
+            }
+        }
+        all.retain(|(_, of)| *of != TIMES && metric.is_none_or(|metric| metric == *of));
+        let mut devices: Vec<i64> = all.iter().map(|(device, _)| *device).collect();
+        devices.dedup();
+        let rows = self.shelf.numbered(&devices).await?;
+        self.memory().meet(&rows);
+        self.meet_metrics().await?;
+        Ok(all.into_iter().collect())
+    }
+
+    async fn see_numbered(&self, device: i64, metric: i64) -> Result<Seen, StoreError> {
+        let head = self.memory().head(device).map(|head| head.packed.clone());
+        let rows = self.shelf.series(Some(device)).await?;
+        Ok(seen(device, metric, &rows, head.map(|packed| packed.unpack()).unwrap_or_default()))
+    }
+
+    /// See [`crate::store::Store::export`]. The cursor is device, metric, time, and how many values of that time have been
+    /// handed out.
+    pub(super) async fn export(
+        &self,
+        filter: &ExportFilter,
+        from: Option<ExportCursor>,
+        limit: u32,
+    ) -> Result<(Vec<ExportRow>, Option<ExportCursor>), StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let start = from.map(|ExportCursor([device, metric, ..])| (device, metric));
+        let to_ms = filter.to_ms.unwrap_or(i64::MAX);
+        let mut page: Vec<ExportRow> = Vec::new();
+        for (device, metric) in self.matching(filter).await? {
+            let mut from_ms = filter.from_ms.unwrap_or(i64::MIN);
+            let mut skip = 0;
+            match (start, from) {
+                (Some(start), _) if (device, metric) < start => continue,
+                (Some(start), Some(ExportCursor([.., t_ms, told]))) if (device, metric) == start => {
+                    from_ms = t_ms;
+                    skip = usize::try_from(told).unwrap_or(0);
+                }
+                _ => {}
+            }
+            let (id, quantity) = {
+                let memory = self.memory();
+                match (memory.head(device).map(|head| head.id), memory.quantity(metric)) {
+                    (Some(id), Some(quantity)) => (id, quantity),
+                    _ => continue,
+                }
+            };
+            let seen = self.see_numbered(device, metric).await?;
+            let mut cursor = (from_ms, 0i64);
+            let mut full = false;
+            self.scan(&seen, (from_ms, to_ms), None, |part| {
+                let Part::Values(values) = part else { return ControlFlow::Continue(()) };
+                for (t_ms, value, of_state) in values {
+                    cursor = if cursor.0 == *t_ms { (*t_ms, cursor.1 + 1) } else { (*t_ms, 1) };
+                    if skip > 0 && *t_ms == from_ms {
+                        skip -= 1;
+                        continue;
+                    }
+                    page.push(ExportRow {
+                        t_ms: *t_ms,
+                        device: id,
+                        quantity,
+                        value: *value,
+                        state: state(*of_state),
+                    });
+                    if page.len() >= limit {
+                        full = true;
+                        return ControlFlow::Break(());
+                    }
+                }
+                ControlFlow::Continue(())
+            })
+            .await?;
+            if full {
+                return Ok((page, Some(ExportCursor([device, metric, cursor.0, cursor.1]))));
+            }
+        }
+        Ok((page, None))
+    }
+
+    /// See [`crate::store::Store::count`].
+    pub(super) async fn count(&self, filter: &ExportFilter) -> Result<u64, StoreError> {
+        let mut total = 0u64;
+        let stretch = (filter.from_ms.unwrap_or(i64::MIN), filter.to_ms.unwrap_or(i64::MAX));
+        for (device, metric) in self.matching(filter).await? {
+            let seen = self.see_numbered(device, metric).await?;
+            let (plain, _) = self.plain_days(&seen, stretch).await?;
+            self.scan(&seen, stretch, Some(&plain), |part| {
+                total += match part {
+                    Part::Day(_, summary) => summary.count(),
+                    Part::Values(values) => values.len() as u64,
+                };
+                ControlFlow::Continue(())
+            })
+            .await?;
+        }
+        Ok(total)
+    }
+}
+
+fn seen(device: i64, metric: i64, rows: &[SeriesRow], head: Vec<Record>) -> Seen {
+    let of = |metric: i64| rows.iter().find(|row| row.metric == metric).map(|row| row.series);
+    Seen { device, metric, times: of(TIMES), series: of(metric), head }
+}

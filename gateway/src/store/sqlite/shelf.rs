@@ -1,0 +1,675 @@
+//! What the engine asks of SQLite.
+
+use super::{Sqlite, engine, keep_or_close, people};
+use crate::reading::Device;
+use crate::store::chunked::shelf::{
+    Changes, DAYS, Days, DeviceRow, Kept, LogRow, Marks, NamesKey, Piece, Seal, SeriesRow, Shelf, Shelved,
+    Waiting, Want, WholeDay,
+};
+use crate::store::{StoreError, Token};
+use async_trait::async_trait;
+use casement_proto::DeviceId;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Connection, QueryBuilder, Row, SqliteConnection};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Display;
+
+/// Bits of a key for the part of a column, and for both part and day.
+const PART_BITS: u32 = 10;
+const DAY_BITS: u32 = 32;
+
+/// The last part of a column, which takes whatever is left.
+const PART_LAST: i64 = (1 << PART_BITS) - 1;
+
+/// Bytes in a part. Rows of some four kilobytes would leave a fifth of every page empty.
+const PART_BYTES: usize = 1_000;
+
+/// Rows per INSERT. One statement per row would spend its time between threads.
+const ROWS_PER_INSERT: usize = 100;
+
+/// Pages that may be free before they are given back: 1 MiB, and a sixteenth of the file. The log needs them again.
+const FREE_PAGES: i64 = 128;
+const FREE_SHARE: i64 = 16;
+
+/// Pages given back in one step.
+const VACUUM_PAGES: i64 = 512;
+
+/// SQLITE_CORRUPT: a page is not what it should be.
+const MALFORMED: &str = "11";
+
+/// Where a series' day lies in `column`, from there to [`PART_LAST`] behind it, and in `summary`.
+fn key(series: i64, day: i64) -> i64 {
+    series << DAY_BITS | (day.clamp(-DAYS, DAYS - 1) + DAYS) << PART_BITS
+}
+
+fn of_key(key: i64) -> (i64, i64) {
+    let day = (key & ((1 << DAY_BITS) - 1)) >> PART_BITS;
+    (key >> DAY_BITS, day - DAYS)
+}
+
+/// A column as parts that fill pages.
+fn parts(blob: &[u8]) -> Vec<(i64, &[u8])> {
+    let mut parts = Vec::with_capacity(blob.len() / PART_BYTES + 1);
+    let mut rest = blob;
+    for part in 0..PART_LAST {
+        let Some((this, more)) = rest.split_at_checked(PART_BYTES) else { break };
+        parts.push((part, this));
+        rest = more;
+    }
+    parts.push((parts.len() as i64, rest));
+    parts
+}
+
+/// Whole numbers as a list in SQL: they need no quotes, and there is no other way to bind a list.
+fn list<T: Display>(numbers: impl IntoIterator<Item = T>) -> String {
+    numbers.into_iter().map(|n| n.to_string()).collect::<Vec<_>>().join(",")
+}
+
+async fn marks(connection: &mut SqliteConnection) -> Result<Marks, sqlx::Error> {
+    let row = sqlx::query("SELECT max(newest, coalesce((SELECT max(last) FROM log), 0)), seals FROM mark")
+        .fetch_one(connection)
+        .await?;
+    Ok(Marks { newest: row.try_get(0)?, seals: row.try_get(1)? })
+}
+
+const DEVICE_ROW: &str = "SELECT id, uid, sealed, newest_ms FROM device ";
+
+fn device_row(row: &SqliteRow) -> Result<DeviceRow, sqlx::Error> {
+    Ok(DeviceRow {
+        device: row.try_get(0)?,
+        id: people::device_id(row, 1)?,
+        sealed: row.try_get(2)?,
+        newest_ms: row.try_get(3)?,
+    })
+}
+
+async fn device_rows(
+    connection: &mut SqliteConnection,
+    which: String,
+) -> Result<Vec<DeviceRow>, sqlx::Error> {
+    let rows = sqlx::query(AssertSqlSafe(format!("{DEVICE_ROW}{which}"))).fetch_all(connection).await?;
+    rows.iter().map(device_row).collect()
+}
+
+async fn log_after(
+    connection: &mut SqliteConnection,
+    after: i64,
+    most: i64,
+) -> Result<Vec<LogRow>, sqlx::Error> {
+    let rows = sqlx::query("SELECT last, data FROM log WHERE last > ? ORDER BY last LIMIT ?")
+        .bind(after)
+        .bind(most)
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(|row| Ok(LogRow { last: row.try_get(0)?, data: row.try_get(1)? })).collect()
+}
+
+fn is_malformed(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(database) if database.code().is_some_and(|code| code == MALFORMED))
+}
+
+/// The blobs of some days. When a page cannot be read, day by day: what can be read is, and the others are told.
+async fn kept(
+    connection: &mut SqliteConnection,
+    table: &'static str,
+    ranges: &[Days],
+    lost: &mut Vec<(i64, i64)>,
+) -> Result<Vec<Kept>, sqlx::Error> {
+    let mut found = Vec::new();
+    for range in ranges {
+        let (from, to) = (key(range.series, range.from), key(range.series, range.to) + PART_LAST);
+        let sql = format!("SELECT id, data FROM \"{table}\" WHERE id BETWEEN ? AND ? ORDER BY id");
+        match sqlx::query(AssertSqlSafe(sql)).bind(from).bind(to).fetch_all(&mut *connection).await {
+            Ok(rows) => {
+                for row in &rows {
+                    add_part(&mut found, row.try_get(0)?, row.try_get(1)?);
+                }
+            }
+            Err(error) if is_malformed(&error) => {
+                one_by_one(connection, table, (from, to), &mut found, lost).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Adds a part to the column it is of. One that misses its first part, or one in between, fails its checksum.
+fn add_part(found: &mut Vec<Kept>, id: i64, part: &[u8]) {
+    let (series, day) = of_key(id);
+    match found.last_mut() {
+        Some(kept) if (kept.series, kept.day) == (series, day) => kept.data.extend_from_slice(part),
+        _ => found.push(Kept { series, day, data: part.to_vec() }),
+    }
+}
+
+async fn one_by_one(
+    connection: &mut SqliteConnection,
+    table: &'static str,
+    (from, to): (i64, i64),
+    found: &mut Vec<Kept>,
+    lost: &mut Vec<(i64, i64)>,
+) -> Result<(), sqlx::Error> {
+    let mut next = from;
+    while next <= to {
+        let sql = format!("SELECT id, data FROM \"{table}\" WHERE id >= ? AND id <= ? ORDER BY id LIMIT 1");
+        let row = sqlx::query(AssertSqlSafe(sql)).bind(next).bind(to).fetch_optional(&mut *connection).await;
+        match row {
+            Ok(None) => return Ok(()),
+            Ok(Some(row)) => {
+                let id: i64 = row.try_get(0)?;
+                add_part(found, id, row.try_get(1)?);
+                next = id + 1;
+            }
+            Err(error) if is_malformed(&error) => {
+                // The key alone can often still be read; otherwise the rest of the range is lost.
+                let sql = format!("SELECT id FROM \"{table}\" WHERE id >= ? AND id <= ? ORDER BY id LIMIT 1");
+                let id: Option<i64> = sqlx::query_scalar(AssertSqlSafe(sql))
+                    .bind(next)
+                    .bind(to)
+                    .fetch_optional(&mut *connection)
+                    .await
+                    .unwrap_or_default();
+                lost.push(of_key(id.unwrap_or(next)));
+                match id {
+                    Some(id) => next = id + 1,
+                    // A whole page: look behind it, in steps that grow.
+                    None => next += 1,
+                }
+                if lost.len() > 4_096 {
+                    return Ok(());
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Upserts blobs under a key of whole numbers, many in one statement.
+macro_rules! upsert {
+    ($connection:expr, $head:literal, $tail:literal, $rows:expr, |$tuple:ident, $row:pat_param| $push:expr) => {
+        for chunk in $rows.chunks(ROWS_PER_INSERT) {
+            let mut sql = QueryBuilder::<sqlx::Sqlite>::new($head);
+            sql.push_values(chunk, |mut $tuple, $row| {
+                $push;
+            });
+            sql.push($tail);
+            sql.build().execute(&mut *$connection).await?;
+        }
+    };
+}
+
+async fn seal(connection: &mut SqliteConnection, seal: &Seal) -> Result<bool, sqlx::Error> {
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    if marks(&mut tx).await?.seals != seal.marks.seals {
+        return Ok(false);
+    }
+    seal_in(&mut tx, seal).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// Numbers the series that have none.
+async fn number_series(tx: &mut SqliteConnection, series: &[(i64, i64)]) -> Result<(), sqlx::Error> {
+    let devices: BTreeSet<i64> = series.iter().map(|(device, _)| *device).collect();
+    let sql = format!("SELECT device, metric FROM series WHERE device IN ({})", list(&devices));
+    let known: Vec<(i64, i64)> = sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut *tx).await?;
+    let known: HashSet<(i64, i64)> = known.into_iter().collect();
+    let missing: Vec<(i64, i64)> = series.iter().copied().filter(|series| !known.contains(series)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let count = i64::try_from(missing.len()).unwrap_or(i64::MAX);
+    let last: i64 = sqlx::query_scalar("UPDATE mark SET series = series + ? RETURNING series")
+        .bind(count)
+        .fetch_one(&mut *tx)
+        .await?;
+    let numbered: Vec<((i64, i64), i64)> = missing.into_iter().zip(last - count + 1..).collect();
+    upsert!(tx, "INSERT INTO series (device, metric, id) ", "", numbered, |tuple, ((device, metric), id)| {
+        tuple.push_bind(device).push_bind(metric).push_bind(id)
+    });
+    Ok(())
+}
+
+/// Seals within a transaction.
+pub(super) async fn seal_in(tx: &mut SqliteConnection, seal: &Seal) -> Result<(), sqlx::Error> {
+    let next = seal.marks.seals + 1;
+    for device in &seal.devices {
+        sqlx::query(
+            "UPDATE device SET sealed = ?2, newest_ms = ?3, latest = coalesce(?4, latest) WHERE id = ?1",
+        )
+        .bind(device.device)
+        .bind(device.sealed)
+        .bind(device.newest_ms)
+        .bind(device.latest.as_deref())
+        .execute(&mut *tx)
+        .await?;
+    }
+    number_series(tx, &seal.series).await?;
+    upsert!(
+        tx,
+        "INSERT INTO piece (device, day, made_ms, readings, \"values\", data) ",
+        "",
+        seal.pieces,
+        |tuple, piece| {
+            tuple
+                .push_bind(piece.device)
+                .push_bind(piece.day)
+                .push_bind(piece.made_ms)
+                .push_bind(i64::try_from(piece.readings).unwrap_or(i64::MAX))
+                .push_bind(i64::try_from(piece.values).unwrap_or(i64::MAX))
+                .push_bind(piece.data.as_slice())
+        }
+    );
+    upsert!(
+        tx,
+        "INSERT INTO ledger (device, boot, block, data) ",
+        " ON CONFLICT (device, boot, block) DO UPDATE SET data = excluded.data",
+        seal.names,
+        |tuple, ((device, boot, block), data)| {
+            tuple
+                .push_bind(device)
+                .push_bind(signed(*boot))
+                .push_bind(signed(*block))
+                .push_bind(data.as_slice())
+        }
+    );
+    sqlx::query("UPDATE mark SET seals = ?, newest = max(newest, ?)")
+        .bind(next)
+        .bind(seal.trim)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("DELETE FROM log WHERE last <= ?").bind(seal.trim).execute(&mut *tx).await?;
+    Ok(())
+}
+
+async fn put_together(connection: &mut SqliteConnection, day: &WholeDay) -> Result<bool, sqlx::Error> {
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    // Nobody who puts this day together leaves a piece of it, so these are there, or somebody else was first.
+    let gone = sqlx::query(AssertSqlSafe(format!("DELETE FROM piece WHERE id IN ({})", list(&day.pieces))))
+        .execute(&mut *tx)
+        .await?;
+    if gone.rows_affected() != day.pieces.len() as u64 {
+        return Ok(false);
+    }
+    let rows = sqlx::query("SELECT metric, id FROM series WHERE device = ?")
+        .bind(day.device)
+        .fetch_all(&mut *tx)
+        .await?;
+    let series: HashMap<i64, i64> =
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, sqlx::Error>>()?;
+    let missing = || sqlx::Error::Protocol("a series has no number".to_owned());
+    for (metric, data) in &day.columns {
+        let first = key(*series.get(metric).ok_or_else(missing)?, day.day);
+        sqlx::query("DELETE FROM \"column\" WHERE id BETWEEN ? AND ?")
+            .bind(first)
+            .bind(first + PART_LAST)
+            .execute(&mut *tx)
+            .await?;
+        upsert!(tx, "INSERT INTO \"column\" (id, data) ", "", parts(data), |tuple, (part, bytes)| {
+            tuple.push_bind(first + part).push_bind(*bytes)
+        });
+    }
+    for (metric, n, data) in &day.summaries {
+        let series = series.get(metric).ok_or_else(missing)?;
+        sqlx::query(
+            "INSERT INTO summary (id, n, data) VALUES (?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET n = excluded.n, data = excluded.data",
+        )
+        .bind(key(*series, day.day))
+        .bind(signed(*n))
+        .bind(data.as_slice())
+        .execute(&mut *tx)
+        .await?;
+    }
+    for (note, data) in &day.damaged {
+        sqlx::query("INSERT INTO damaged (device, day, note, data) VALUES (?, ?, ?, ?)")
+            .bind(day.device)
+            .bind(day.day)
+            .bind(note)
+            .bind(data.as_slice())
+            .execute(&mut *tx)
+            .await?;
+    }
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// Boot, sequence and block numbers are checked to be at most 2^63-1 where they are decoded.
+fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn unsigned(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or(0)
+}
+
+fn names_row(row: &SqliteRow) -> Result<(NamesKey, Vec<u8>), sqlx::Error> {
+    let (boot, block): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
+    Ok(((row.try_get(0)?, unsigned(boot), unsigned(block)), row.try_get(3)?))
+}
+
+impl Sqlite {
+    async fn reading(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Sqlite>, StoreError> {
+        self.readers.acquire().await.map_err(engine)
+    }
+}
+
+#[async_trait]
+impl Shelf for Sqlite {
+    async fn marks(&self) -> Result<Marks, StoreError> {
+        marks(&mut *self.reading().await?).await.map_err(engine)
+    }
+
+    async fn changes(&self, since: Marks) -> Result<Changes, StoreError> {
+        let mut tx = self.readers.begin().await.map_err(engine)?;
+        let marks = marks(&mut tx).await.map_err(engine)?;
+        let log = log_after(&mut tx, since.newest, i64::MAX).await.map_err(engine)?;
+        Ok(Changes { marks, log })
+    }
+
+    async fn register(&self, ids: &[DeviceId], now_ms: i64) -> Result<Vec<DeviceRow>, StoreError> {
+        let mut connection = self.writer.acquire().await.map_err(engine)?;
+        let outcome = async {
+            let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+            upsert!(
+                tx,
+                "INSERT INTO device (uid, created_ms) ",
+                " ON CONFLICT DO NOTHING",
+                ids,
+                |tuple, id| { tuple.push_bind(id.as_str()).push_bind(now_ms) }
+            );
+            let mut rows = Vec::with_capacity(ids.len());
+            for id in ids {
+                let sql = AssertSqlSafe(format!("{DEVICE_ROW} WHERE uid = ?"));
+                rows.push(device_row(&sqlx::query(sql).bind(id.as_str()).fetch_one(&mut *tx).await?)?);
+            }
+            tx.commit().await?;
+            Ok(rows)
+        }
+        .await;
+        keep_or_close(connection, outcome).map_err(engine)
+    }
+
+    async fn device(&self, id: &DeviceId) -> Result<Option<DeviceRow>, StoreError> {
+        let sql = AssertSqlSafe(format!("{DEVICE_ROW} WHERE uid = ?"));
+        let row = sqlx::query(sql).bind(id.as_str()).fetch_optional(&self.readers).await.map_err(engine)?;
+        row.as_ref().map(device_row).transpose().map_err(engine)
+    }
+
+    async fn numbered(&self, devices: &[i64]) -> Result<Vec<DeviceRow>, StoreError> {
+        let mut connection = self.reading().await?;
+        let mut rows = Vec::with_capacity(devices.len());
+        for some in devices.chunks(10_000) {
+            let which = format!("WHERE id IN ({})", list(some));
+            rows.extend(device_rows(&mut connection, which).await.map_err(engine)?);
+        }
+        Ok(rows)
+    }
+
+    async fn metrics(&self) -> Result<Vec<(i64, String)>, StoreError> {
+        sqlx::query_as("SELECT id, name FROM metric ORDER BY id")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(engine)
+    }
+
+    async fn metric(&self, name: &str) -> Result<i64, StoreError> {
+        sqlx::query("INSERT INTO metric (name) VALUES (?) ON CONFLICT DO NOTHING")
+            .bind(name)
+            .execute(&self.writer)
+            .await
+            .map_err(engine)?;
+        sqlx::query_scalar("SELECT id FROM metric WHERE name = ?")
+            .bind(name)
+            .fetch_one(&self.writer)
+            .await
+            .map_err(engine)
+    }
+
+    async fn series(&self, device: Option<i64>) -> Result<Vec<SeriesRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, device, metric FROM series WHERE ?1 IS NULL OR device = ?1 ORDER BY device, metric",
+        )
+        .bind(device)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(engine)?;
+        rows.iter()
+            .map(|row| {
+                Ok(SeriesRow { series: row.try_get(0)?, device: row.try_get(1)?, metric: row.try_get(2)? })
+            })
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(engine)
+    }
+
+    async fn commit(&self, marks: Marks, last: i64, row: Vec<u8>) -> Result<bool, StoreError> {
+        let mut connection = self.writer.acquire().await.map_err(engine)?;
+        // One statement is a transaction of its own. With synchronous=FULL the write-ahead log is on disk when it returns.
+        let outcome = sqlx::query(
+            "INSERT INTO log (last, data) SELECT ?1, ?2 FROM mark
+             WHERE seals = ?3 AND max(newest, coalesce((SELECT max(last) FROM log), 0)) = ?4",
+        )
+        .bind(last)
+        .bind(row)
+        .bind(marks.seals)
+        .bind(marks.newest)
+        .execute(&mut *connection)
+        .await;
+        keep_or_close(connection, outcome).map(|done| done.rows_affected() == 1).map_err(engine)
+    }
+
+    async fn log(&self, after: i64, most: u32) -> Result<Vec<LogRow>, StoreError> {
+        log_after(&mut *self.reading().await?, after, i64::from(most)).await.map_err(engine)
+    }
+
+    async fn latest(&self) -> Result<Vec<(DeviceRow, Vec<u8>)>, StoreError> {
+        let rows =
+            sqlx::query("SELECT id, uid, sealed, newest_ms, latest FROM device WHERE latest IS NOT NULL")
+                .fetch_all(&self.readers)
+                .await
+                .map_err(engine)?;
+        rows.iter()
+            .map(|row| Ok((device_row(row)?, row.try_get(4)?)))
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(engine)
+    }
+
+    async fn names(&self, keys: &[NamesKey]) -> Result<Vec<(NamesKey, Vec<u8>)>, StoreError> {
+        let mut connection = self.reading().await?;
+        let mut found = Vec::new();
+        for some in keys.chunks(2_000) {
+            let wanted: Vec<String> = some
+                .iter()
+                .map(|(d, boot, block)| format!("({d},{},{})", signed(*boot), signed(*block)))
+                .collect();
+            let sql = format!(
+                "SELECT l.device, l.boot, l.block, l.data FROM (SELECT column1 d, column2 b, column3 k FROM (VALUES {}))
+                 CROSS JOIN ledger l ON l.device = d AND l.boot = b AND l.block = k",
+                wanted.join(",")
+            );
+            let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *connection).await.map_err(engine)?;
+            for row in &rows {
+                found.push(names_row(row).map_err(engine)?);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn read(&self, want: &Want) -> Result<Shelved, StoreError> {
+        let mut tx = self.readers.begin().await.map_err(engine)?;
+        let read = async {
+            let sealed: Option<i64> = sqlx::query_scalar("SELECT sealed FROM device WHERE id = ?")
+                .bind(want.device)
+                .fetch_optional(&mut *tx)
+                .await?;
+            let mut lost = Vec::new();
+            let mut pieces = Vec::new();
+            if let Some((from, to)) = want.pieces {
+                let rows = sqlx::query(
+                    "SELECT id, day, data FROM piece WHERE device = ? AND day BETWEEN ? AND ? ORDER BY id",
+                )
+                .bind(want.device)
+                .bind(from)
+                .bind(to)
+                .fetch_all(&mut *tx)
+                .await?;
+                for row in &rows {
+                    pieces.push(Piece { id: row.try_get(0)?, day: row.try_get(1)?, data: row.try_get(2)? });
+                }
+            }
+            let summaries = kept(&mut tx, "summary", &want.summaries, &mut lost).await?;
+            let columns = kept(&mut tx, "column", &want.columns, &mut lost).await?;
+            let mut before = None;
+            if let Some((series, day)) = want.before {
+                let row = sqlx::query(
+                    "SELECT id, data FROM summary WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1",
+                )
+                .bind(key(series, -DAYS))
+                .bind(key(series, day))
+                .fetch_optional(&mut *tx)
+                .await?;
+                if let Some(row) = row {
+                    let (series, day) = of_key(row.try_get(0)?);
+                    before = Some(Kept { series, day, data: row.try_get(1)? });
+                }
+            }
+            Ok(Shelved { sealed: sealed.unwrap_or(0), pieces, summaries, columns, before, lost })
+        };
+        read.await.map_err(engine)
+    }
+
+    async fn days(&self, device: i64, from: i64, to: i64) -> Result<Vec<i64>, StoreError> {
+        let times: Option<i64> = sqlx::query_scalar("SELECT id FROM series WHERE device = ? AND metric = 0")
+            .bind(device)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(engine)?;
+        let times = times.unwrap_or(0);
+        let keys: Vec<i64> = sqlx::query_scalar(
+            "SELECT ((id & 4294967295) >> 10) - 2097152 FROM summary WHERE id BETWEEN ? AND ?
+             UNION SELECT day FROM piece WHERE device = ? AND day BETWEEN ? AND ? ORDER BY 1",
+        )
+        .bind(key(times, from))
+        .bind(key(times, to))
+        .bind(device)
+        .bind(from)
+        .bind(to)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(engine)?;
+        Ok(keys)
+    }
+
+    async fn seal(&self, change: &Seal) -> Result<bool, StoreError> {
+        let mut connection = self.writer.acquire().await.map_err(engine)?;
+        let outcome = seal(&mut connection, change).await;
+        keep_or_close(connection, outcome).map_err(engine)
+    }
+
+    async fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
+        let rows = sqlx::query("SELECT device, day, count(*), max(made_ms) FROM piece GROUP BY device, day")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(engine)?;
+        rows.iter()
+            .map(|row| {
+                Ok(Waiting {
+                    device: row.try_get(0)?,
+                    day: row.try_get(1)?,
+                    pieces: row.try_get(2)?,
+                    made_ms: row.try_get(3)?,
+                })
+            })
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(engine)
+    }
+
+    async fn put_together(&self, day: &WholeDay) -> Result<bool, StoreError> {
+        let mut connection = self.writer.acquire().await.map_err(engine)?;
+        let outcome = put_together(&mut connection, day).await;
+        keep_or_close(connection, outcome).map_err(engine)
+    }
+
+    async fn upkeep(&self, all: bool) -> Result<bool, StoreError> {
+        let mut connection = self.reading().await?;
+        let free: i64 =
+            sqlx::query_scalar("PRAGMA freelist_count").fetch_one(&mut *connection).await.map_err(engine)?;
+        let pages: i64 =
+            sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut *connection).await.map_err(engine)?;
+        drop(connection);
+        let spare = if all { free } else { free - FREE_PAGES.max(pages / FREE_SHARE) };
+        if spare <= 0 {
+            return Ok(false);
+        }
+        let mut connection = self.writer.acquire().await.map_err(engine)?;
+        let pages = spare.min(VACUUM_PAGES);
+        // Every page is a row of this statement's answer.
+        let outcome = sqlx::query(AssertSqlSafe(format!("PRAGMA incremental_vacuum({pages})")))
+            .fetch_all(&mut *connection)
+            .await;
+        keep_or_close(connection, outcome).map(|_| spare > pages).map_err(engine)
+    }
+
+    async fn add_device(&self, device: &Device) -> Result<(), StoreError> {
+        people::add_device(&self.writer, device).await
+    }
+
+    async fn devices(&self) -> Result<Vec<Device>, StoreError> {
+        people::devices(&self.readers).await.map_err(engine)
+    }
+
+    async fn add_token(&self, token: &Token) -> Result<i64, StoreError> {
+        people::add_token(&self.writer, token).await
+    }
+
+    async fn token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
+        people::token(&self.readers, hash).await.map_err(engine)
+    }
+
+    async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
+        people::tokens(&self.readers).await.map_err(engine)
+    }
+
+    async fn revoke_token(&self, id: i64, now_ms: i64) -> Result<bool, StoreError> {
+        people::revoke_token(&self.writer, id, now_ms).await.map_err(engine)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let row = sqlx::query("SELECT 1").fetch_one(&self.readers).await.map_err(engine)?;
+        row.try_get::<i64, _>(0).map(drop).map_err(engine)
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_keep_the_order_of_days() {
+        for (series, day) in [(1, 0), (7, -5), (1 << 30, 20_779), (3, DAYS - 1), (3, -DAYS)] {
+            assert_eq!(of_key(key(series, day)), (series, day));
+        }
+        assert!(key(1, i64::MAX) < key(2, i64::MIN));
+        assert!(key(2, -1) + PART_LAST < key(2, 0));
+    }
+
+    #[test]
+    fn a_column_is_the_sum_of_its_parts() {
+        for length in [0, 1, 999, 1_000, 1_001, 5_000, 1_022_999, 1_023_000, 1_500_000] {
+            let blob: Vec<u8> = (0..length).map(|i| i as u8).collect();
+            let mut found = Vec::new();
+            for (part, bytes) in parts(&blob) {
+                assert!(part <= PART_LAST);
+                add_part(&mut found, key(5, 20_000) + part, bytes);
+            }
+            assert!(found.len() == 1 && found[0].data == blob, "{length}");
+        }
+    }
+}
