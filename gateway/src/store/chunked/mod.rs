@@ -13,6 +13,8 @@ mod blob;
 mod block;
 mod fold;
 mod memory;
+#[cfg(test)]
+mod model;
 pub(super) mod names;
 mod numbers;
 mod query;

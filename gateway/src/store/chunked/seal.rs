@@ -71,7 +71,12 @@ impl Inner {
     }
 
     /// Seals these devices' readings and leaves so many in the log.
-    async fn seal_devices(&self, devices: &[i64], keep: i64, now_ms: i64) -> Result<(), StoreError> {
+    pub(super) async fn seal_devices(
+        &self,
+        devices: &[i64],
+        keep: i64,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
         for some in devices.chunks(DEVICES_AT_ONCE) {
             if self.closing.is_cancelled() {
                 return Ok(());
