@@ -2,7 +2,7 @@
 
 use crate::access::Access;
 use crate::config::{Config, Sources};
-use crate::desk::{Budget, Desk, Settings};
+use crate::desk::{Budget, Desk, Settings, Things};
 use crate::disk::{Holder, Lock, LockError};
 use crate::edge::Bound;
 use crate::intake::{Intake, Writer};
@@ -66,7 +66,7 @@ impl App {
         let live = Arc::new(Live::new(config.site.bands));
         let (intake, writer) = Intake::new(Arc::clone(&store), Arc::clone(&live), Arc::clone(&counters));
         writer.learn().await.context("the store cannot be read")?;
-        let desk = Desk {
+        let desk = Desk::from(Things {
             intake,
             access: Arc::new(Access::new(Arc::clone(&store))),
             store,
@@ -76,7 +76,7 @@ impl App {
             budget: Budget::default(),
             keeper: keeper.clone(),
             shutdown: shutdown.clone(),
-        };
+        });
         Ok(Self { config, desk, writer, keeper, bound, lock, shutdown })
     }
 

@@ -19,9 +19,26 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-/// What every handler may use.
+/// What every handler may use. Each layer that a request goes through holds one: a single pointer.
 #[derive(Clone)]
-pub struct Desk {
+pub struct Desk(Arc<Things>);
+
+impl std::ops::Deref for Desk {
+    type Target = Things;
+
+    fn deref(&self) -> &Things {
+        &self.0
+    }
+}
+
+impl From<Things> for Desk {
+    fn from(things: Things) -> Self {
+        Self(Arc::new(things))
+    }
+}
+
+/// What lies on the desk.
+pub struct Things {
     /// The way in.
     pub intake: Intake,
     /// The way back.

@@ -90,9 +90,11 @@ impl Live {
 
     /// Tells viewers about readings, in order of arrival. Those they know of already are passed over.
     pub fn publish(&self, readings: &[StoredReading], now_ms: i64) {
-        let mut events = Vec::with_capacity(readings.len());
+        let mut events = Vec::new();
         {
             let mut all = self.all();
+            // Whoever begins to watch from here on takes its snapshot, behind this lock, with these readings in it.
+            let watched = self.events.receiver_count() > 0;
             for reading in readings {
                 if reading.id <= all.newest {
                     continue;
@@ -109,7 +111,7 @@ impl Live {
                     })
                 });
                 condition.take(reading, profile);
-                if let Some(json) = to_json(&answer::reading_event(reading, condition, now_ms)) {
+                if watched && let Some(json) = to_json(&answer::reading_event(reading, condition, now_ms)) {
                     events.push(Event::Reading { id: reading.id, device: reading.device, json });
                 }
             }

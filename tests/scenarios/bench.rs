@@ -43,6 +43,7 @@ const FIGURES: &[&str] = &[
     "load.values",
     "load.values_per_s",
     "load.compact_s",
+    "https.watched_mb",
     "size.generated.bytes_per_value",
     "size.generated.mb",
     "size.generated.values",

@@ -1,4 +1,4 @@
-//! Readings over the wire: kept connections, one reading a request, a token with each. The gateway is a child, so that its
+//! Readings over the wire: kept connections, one reading a request, a token with each, and somebody who watches live. The gateway is a child, so that its
 //! CPU can be told from that of the clients.
 
 use super::generate;
@@ -50,6 +50,7 @@ pub(super) async fn measure(
     for n in 0..CONNECTIONS {
         tokens.push(Home::device(&*store, &format!("bench-{n}")).await?);
     }
+    let reader = Home::reader(&*store).await?;
     store.close().await;
     let gateway = home.serve().await?;
     memory_of(report, gateway.pid(), "gateway_start", "memory of a gateway at its start")?;
@@ -65,6 +66,7 @@ pub(super) async fn measure(
         let stream = gateway.connect().await?;
         connections.push((stream, token.reveal().to_owned()));
     }
+    let watching = watch(&gateway, reader.reveal()).await?;
     // Every connection once: handshakes and first steps are not measured.
     let warm = clock::steady();
     let connections = round(&shared, connections, 1, warm, Duration::ZERO, tell).await?;
@@ -107,8 +109,40 @@ pub(super) async fn measure(
     let refused = shared.refused.load(Ordering::Relaxed) as f64;
     report.add("https.refused", "  requests refused, sent again", refused, "");
     memory_of(report, gateway.pid(), "gateway_https", "memory of the gateway with 128 connections")?;
+    let watched = watching.await.map_err(|_| BenchError::TooFew);
+    report.add(
+        "https.watched_mb",
+        "  live events that one viewer got meanwhile",
+        watched? as f64 / 1e6,
+        "MB",
+    );
     drop((connections, gateway));
     home.remove()
+}
+
+/// Watches live, as a browser does: what is told to viewers costs the gateway something, too. Ends when nothing has come
+/// for a while, and gives how many bytes came.
+async fn watch(gateway: &Gateway, token: &str) -> Result<tokio::task::JoinHandle<u64>, BenchError> {
+    const QUIET: Duration = Duration::from_secs(1);
+    let failed = BenchError::io("a viewer was not let in");
+    let mut stream = gateway.connect().await?;
+    let head = format!(
+        "GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nAccept: text/event-stream\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.map_err(&failed)?;
+    stream.flush().await.map_err(&failed)?;
+    let mut first = [0; 12];
+    stream.read_exact(&mut first).await.map_err(&failed)?;
+    if &first != b"HTTP/1.1 200" {
+        return Err(failed(std::io::ErrorKind::PermissionDenied.into()));
+    }
+    Ok(tokio::spawn(async move {
+        let (mut buffer, mut bytes) = (vec![0; 64 * 1024], 0u64);
+        while let Ok(Ok(read @ 1..)) = tokio::time::timeout(QUIET, stream.read(&mut buffer)).await {
+            bytes += read as u64;
+        }
+        bytes
+    }))
 }
 
 /// The values of readings as JSON, made beforehand.

@@ -7,24 +7,24 @@ pub const WINDOW_MS: i64 = 10 * 60_000;
 /// are time (milliseconds since 1970) and value in any order; `None` when they span less than a minute or are fewer
 /// than four.
 pub fn per_5min(points: &[(i64, f64)], now_ms: i64) -> Option<f64> {
-    let recent = || points.iter().filter(|(t, _)| (now_ms - WINDOW_MS..=now_ms).contains(t));
-    let count = recent().count();
-    let first = recent().map(|(t, _)| *t).min()?;
-    let last = recent().map(|(t, _)| *t).max()?;
-    if count < 4 || last - first < 60_000 {
+    // One pass: this is asked for every reading that somebody watches. Distances from the present are small numbers.
+    let (mut n, mut x, mut y, mut xy, mut xx) = (0u32, 0.0, 0.0, 0.0, 0.0);
+    let (mut first, mut last) = (i64::MAX, i64::MIN);
+    let offset = points.first()?.1;
+    for (t, v) in points.iter().filter(|(t, _)| (now_ms - WINDOW_MS..=now_ms).contains(t)) {
+        let (dx, dy) = ((t - now_ms) as f64 / 300_000.0, v - offset);
+        n += 1;
+        x += dx;
+        y += dy;
+        xy += dx * dy;
+        xx += dx * dx;
+        (first, last) = (first.min(*t), last.max(*t));
+    }
+    if n < 4 || last - first < 60_000 {
         return None;
     }
-    let n = count as f64;
-    let x = |t: i64| (t - first) as f64 / 300_000.0;
-    let mean_x = recent().map(|(t, _)| x(*t)).sum::<f64>() / n;
-    let mean_y = recent().map(|(_, v)| v).sum::<f64>() / n;
-    let (mut xy, mut xx) = (0.0, 0.0);
-    for (t, v) in recent() {
-        let dx = x(*t) - mean_x;
-        xy += dx * (v - mean_y);
-        xx += dx * dx;
-    }
-    let slope = xy / xx;
+    let n = f64::from(n);
+    let slope = (n * xy - x * y) / (n * xx - x * x);
     slope.is_finite().then_some(slope)
 }
 

@@ -67,6 +67,8 @@ pub async fn strict(State(desk): State<Desk>, mut request: Request, next: Next) 
         request.headers_mut().remove(ACCEPT_ENCODING);
     }
     let mut response = next.run(request).await;
+    let code = response.status().as_u16();
+    desk.counters.responses.get_or_create(&crate::observe::StatusLabel { code }).inc();
     let fixed: [(HeaderName, &str); 6] = [
         (CONTENT_SECURITY_POLICY, CSP),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -79,6 +81,8 @@ pub async fn strict(State(desk): State<Desk>, mut request: Request, next: Next) 
         ),
     ];
     let headers = response.headers_mut();
+    // Grown once: there are some already, and the date comes later.
+    headers.reserve(fixed.len() + 4);
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
     }
@@ -95,14 +99,6 @@ fn is_foreign(request: &Request) -> bool {
     plain::from_elsewhere(text(HeaderName::from_static("sec-fetch-site")), text(REFERER), host)
 }
 
-/// Counts answers by status. For the outermost layer.
-pub async fn counted(State(desk): State<Desk>, request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
-    let code = response.status().as_u16();
-    desk.counters.responses.get_or_create(&crate::observe::StatusLabel { code }).inc();
-    response
-}
-
 /// A panic ends one request, not the gateway.
 fn after_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
     let text =
@@ -114,9 +110,7 @@ fn after_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
 
 /// Layers for everything behind the door.
 pub fn behind_the_door(app: Router, desk: Desk) -> Router {
-    app.layer(CatchPanicLayer::custom(after_panic))
-        .layer(middleware::from_fn_with_state(desk.clone(), strict))
-        .layer(middleware::from_fn_with_state(desk, counted))
+    app.layer(CatchPanicLayer::custom(after_panic)).layer(middleware::from_fn_with_state(desk, strict))
 }
 
 /// What a page needs to know of a request; the body stays behind.

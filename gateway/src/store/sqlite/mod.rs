@@ -3,6 +3,7 @@
 //! One connection writes; two read. In WAL mode readers see the last commit and never wait for the writer.
 
 mod copy;
+mod known_tokens;
 mod people;
 mod shelf;
 mod take_over;
@@ -47,6 +48,7 @@ const LAYOUT: Layout = Layout { page_size: 8_192 };
 pub(super) struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
+    tokens: known_tokens::KnownTokens,
 }
 
 impl Sqlite {
@@ -88,7 +90,7 @@ impl Sqlite {
             .test_before_acquire(false)
             .acquire_timeout(READER_TIMEOUT)
             .connect_lazy_with(options.create_if_missing(false).pragma("query_only", "ON"));
-        Ok(Self { writer, readers })
+        Ok(Self { writer, readers, tokens: known_tokens::KnownTokens::of(file) })
     }
 }
 

@@ -625,7 +625,15 @@ impl Shelf for Sqlite {
     }
 
     async fn token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
-        people::token(&self.readers, hash).await.map_err(engine)
+        let stamp = self.tokens.stamp();
+        if let Some(token) = self.tokens.get(hash, stamp) {
+            return Ok(Some(token));
+        }
+        let found = people::token(&self.readers, hash).await.map_err(engine)?;
+        if let Some(token) = &found {
+            self.tokens.keep(token, stamp);
+        }
+        Ok(found)
     }
 
     async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
@@ -633,7 +641,9 @@ impl Shelf for Sqlite {
     }
 
     async fn revoke_token(&self, id: i64, now_ms: i64) -> Result<bool, StoreError> {
-        people::revoke_token(&self.writer, id, now_ms).await.map_err(engine)
+        let revoked = people::revoke_token(&self.writer, id, now_ms).await.map_err(engine)?;
+        self.tokens.changed();
+        Ok(revoked)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
