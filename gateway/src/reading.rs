@@ -68,6 +68,31 @@ pub struct Appended {
     pub duplicate: usize,
 }
 
+/// Most holes of a start that are told.
+pub const HOLES_TOLD: usize = 20;
+
+/// Which numbered readings of one start of a device have arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The number of the start.
+    pub boot: u64,
+    /// The lowest number that has arrived.
+    pub first: u64,
+    /// The highest.
+    pub last: u64,
+    /// How many have.
+    pub seen: u64,
+    /// The first holes between them, as first and last missing number; at most [`HOLES_TOLD`].
+    pub holes: Vec<(u64, u64)>,
+}
+
+impl Start {
+    /// How many between the lowest and the highest have not.
+    pub fn missing(&self) -> u64 {
+        (self.last - self.first).saturating_add(1).saturating_sub(self.seen)
+    }
+}
+
 /// One value on its way out of the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportRow {

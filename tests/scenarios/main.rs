@@ -19,6 +19,7 @@ mod reading;
 mod real_input;
 mod scan;
 mod simulate;
+mod statistics;
 mod stream;
 mod unfriendly;
 

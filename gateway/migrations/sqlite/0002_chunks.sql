@@ -42,7 +42,7 @@ CREATE TABLE piece (
 ) STRICT;
 CREATE INDEX piece_day ON piece (device, day, made_ms);
 
--- Days, in parts of 1,000 bytes. The id is series << 32 | (day + 2^21) << 10 | part: a series lies in one place, in order,
+-- Days, in parts of some 900 bytes. The id is series << 32 | (day + 2^21) << 10 | part: a series lies in one place, in order,
 -- and needs no index.
 CREATE TABLE "column" (
   id INTEGER PRIMARY KEY,

@@ -2,8 +2,9 @@
 
 pub mod certificate;
 
-use crate::reading::StoredReading;
+use crate::reading::{Start, StoredReading};
 use crate::telemetry::condition::{Condition, SPARK_STEP_MS};
+use crate::telemetry::distribution::Distribution;
 use crate::telemetry::series::{Data, Points};
 use crate::telemetry::time;
 use casement_proto::{DeviceId, Method, Profile, Quantity};
@@ -287,6 +288,120 @@ pub struct SeriesView {
 enum PointsView {
     Raw(Vec<(i64, serde_json::Number)>),
     Buckets(Vec<(i64, serde_json::Number, serde_json::Number, serde_json::Number, i64)>),
+}
+
+/// `GET /api/v1/devices/{id}/ledger`.
+#[derive(Clone, Debug, Serialize)]
+pub struct LedgerView {
+    device: String,
+    seen: u64,
+    missing: u64,
+    boots: Vec<StartView>,
+}
+
+/// One start of a device.
+#[derive(Clone, Debug, Serialize)]
+struct StartView {
+    boot: u64,
+    first: u64,
+    last: u64,
+    seen: u64,
+    missing: u64,
+    /// The first holes, as first and last missing number.
+    holes: Vec<(u64, u64)>,
+}
+
+/// What has arrived of a device, by its own numbers.
+pub fn ledger(device: &DeviceId, starts: &[Start]) -> LedgerView {
+    LedgerView {
+        device: device.to_string(),
+        seen: starts.iter().map(|start| start.seen).sum(),
+        missing: starts.iter().map(Start::missing).sum(),
+        boots: starts
+            .iter()
+            .map(|start| StartView {
+                boot: start.boot,
+                first: start.first,
+                last: start.last,
+                seen: start.seen,
+                missing: start.missing(),
+                holes: start.holes.clone(),
+            })
+            .collect(),
+    }
+}
+
+/// What [`statistics`] was asked.
+#[derive(Clone, Debug)]
+pub struct StatisticsAsked {
+    /// Whose values.
+    pub device: DeviceId,
+    /// Of what.
+    pub quantity: Quantity,
+    /// From this instant on, in milliseconds since 1970.
+    pub from_ms: i64,
+    /// Before this instant.
+    pub to_ms: i64,
+    /// Which percentiles.
+    pub percentiles: Vec<f64>,
+    /// Above which value time is counted.
+    pub above: Option<f64>,
+}
+
+/// `GET /api/v1/statistics`.
+#[derive(Clone, Debug, Serialize)]
+pub struct StatisticsView {
+    device: String,
+    metric: String,
+    unit: &'static str,
+    from_ms: i64,
+    to_ms: i64,
+    count: u64,
+    min: Option<serde_json::Number>,
+    mean: Option<serde_json::Number>,
+    max: Option<serde_json::Number>,
+    /// Percentile and value; exact, nearest rank.
+    percentiles: Vec<(serde_json::Number, serde_json::Number)>,
+    /// For how long readings came, silence left out.
+    measured_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    above: Option<AboveView>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct AboveView {
+    threshold: serde_json::Number,
+    readings: u64,
+    seconds: f64,
+}
+
+/// How values are spread.
+pub fn statistics(asked: &StatisticsAsked, found: &Distribution) -> StatisticsView {
+    let ends = found.percentiles(&[0.0, 100.0]);
+    let percentiles = found.percentiles(&asked.percentiles);
+    StatisticsView {
+        device: asked.device.to_string(),
+        metric: asked.quantity.name().to_owned(),
+        unit: asked.quantity.unit(),
+        from_ms: asked.from_ms,
+        to_ms: asked.to_ms,
+        count: found.count(),
+        min: ends.first().map(|value| number(*value)),
+        mean: found.mean().map(number),
+        max: ends.last().map(|value| number(*value)),
+        percentiles: asked
+            .percentiles
+            .iter()
+            .zip(percentiles)
+            .map(|(p, value)| (number(*p), number(value)))
+            .collect(),
+        measured_s: found.held_ms() as f64 / 1_000.0,
+        above: asked.above.zip(found.above()).map(|(threshold, (readings, ms))| AboveView {
+            threshold: number(threshold),
+            readings,
+            seconds: ms as f64 / 1_000.0,
+        }),
+    }
 }
 
 /// A stretch of a series.

@@ -7,8 +7,10 @@ mod devices;
 mod docs;
 mod error;
 mod health;
+mod ledger;
 mod legacy;
 mod readings;
+mod statistics;
 mod stream;
 mod visitor;
 
@@ -27,7 +29,9 @@ pub fn router(desk: Desk) -> Router {
     let for_people = Router::new()
         .merge(devices::router())
         .merge(certificate::router())
+        .merge(ledger::router())
         .merge(readings::router_out())
+        .merge(statistics::router())
         .merge(docs::router())
         .layer(CompressionLayer::new().gzip(true));
     Router::new()

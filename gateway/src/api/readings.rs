@@ -1,6 +1,7 @@
 //! Readings in and out.
 
 use super::ApiError;
+use super::statistics::instant;
 use super::visitor::{Asked, Reader, Sender, named};
 use crate::desk::Desk;
 use crate::observe::Outcome;
@@ -18,7 +19,7 @@ use axum::{Json, Router};
 use casement_proto::wire::{BODY_BYTES_MAX, DecodeError};
 use casement_proto::{DeviceId, Quantity};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How long a body may take to arrive.
@@ -90,21 +91,37 @@ async fn take(State(desk): State<Desk>, sender: Sender, request: Request) -> Res
             "readings were rejected; the first: {}", reject.detail
         );
     }
-    let rejected: Vec<_> = decoded
-        .rejected
-        .into_iter()
-        .map(|(index, reject)| {
-            serde_json::json!({ "index": index, "code": reject.code.as_str(), "detail": reject.detail })
-        })
-        .collect();
-    Ok(Json(serde_json::json!({
-        "stored": appended.stored.len(),
-        "duplicate": appended.duplicate,
-        "rejected": rejected,
-        "server_time": time::rfc3339(now_ms),
-        "server_time_ms": now_ms,
-    }))
+    let rejected = decoded.rejected.into_iter().map(|(index, reject)| Rejected {
+        index,
+        code: reject.code.as_str(),
+        detail: reject.detail.to_string(),
+    });
+    Ok(Json(Taken {
+        stored: appended.stored.len(),
+        duplicate: appended.duplicate,
+        rejected: rejected.collect(),
+        server_time: time::rfc3339(now_ms),
+        server_time_ms: now_ms,
+    })
     .into_response())
+}
+
+/// What became of a batch.
+#[derive(Serialize)]
+struct Taken {
+    stored: usize,
+    duplicate: usize,
+    rejected: Vec<Rejected>,
+    server_time: String,
+    server_time_ms: i64,
+}
+
+/// A reading that will never be accepted.
+#[derive(Serialize)]
+struct Rejected {
+    index: usize,
+    code: &'static str,
+    detail: String,
 }
 
 /// Takes in what a client sends beyond the limit, within reason: one that is cut off while it still sends never sees
@@ -144,20 +161,8 @@ async fn give(
     let now_ms = clock::now_ms();
     let device = named(ask.device.as_deref(), "device", DeviceId::parse)?;
     let quantity = named(ask.metric.as_deref(), "metric", Quantity::parse)?;
-    let instant = |name: &str, text: &Option<String>| {
-        text.as_deref()
-            .filter(|text| !text.is_empty())
-            .map(|text| {
-                time::parse_query(text, now_ms).ok_or_else(|| {
-                    ApiError::unreadable(format!(
-                        "{name} \"{text}\" is not a time; use RFC 3339, unix milliseconds or now-24h"
-                    ))
-                })
-            })
-            .transpose()
-    };
-    let from_ms = instant("from", &ask.from)?;
-    let to_ms = instant("to", &ask.to)?;
+    let from_ms = instant("from", ask.from.as_deref(), now_ms)?;
+    let to_ms = instant("to", ask.to.as_deref(), now_ms)?;
     if from_ms.zip(to_ms).is_some_and(|(from, to)| from > to) {
         return Err(ApiError::unreadable("from lies after to"));
     }

@@ -144,6 +144,13 @@ impl Data {
                 ask: Ask::Series(year, co2, window(YEAR_MS / DAY_MS, CHART_POINTS)),
             },
             Question {
+                name: "p95",
+                what: "exact p95 and time above 1,000 ppm of a year",
+                unit: "points",
+                counted: "  readings behind it",
+                ask: Ask::Spread(year, co2),
+            },
+            Question {
                 name: "latest",
                 what: "latest of all devices",
                 unit: "devices",
@@ -266,6 +273,7 @@ struct Question {
 
 enum Ask {
     Series(DeviceId, Quantity, Window),
+    Spread(DeviceId, Quantity),
     Latest,
     Export(ExportFilter),
 }
@@ -281,6 +289,12 @@ impl Ask {
                         buckets.iter().map(|bucket| bucket.count.unsigned_abs()).sum()
                     }
                 })
+            }
+            Self::Spread(device, quantity) => {
+                let year =
+                    store.distribution(device, quantity, END_MS - YEAR_MS, END_MS, Some(1_000.0)).await?;
+                debug_assert!(year.percentiles(&[95.0]).len() == 1);
+                Ok(year.count())
             }
             Self::Latest => Ok(store.latest().await?.len() as u64),
             Self::Export(filter) => {

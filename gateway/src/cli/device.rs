@@ -2,9 +2,10 @@
 
 use super::{Context, Done, Failure, Json, list, out, secret};
 use crate::access;
+use crate::answer;
 use crate::clock;
 use crate::guard::{Secret, TokenKind};
-use crate::reading::Device as Registered;
+use crate::reading::{Device as Registered, Start};
 use crate::store::{Scope, Store, StoreError};
 use crate::telemetry::condition::rank;
 use crate::telemetry::time;
@@ -92,10 +93,15 @@ pub(super) async fn run(command: Device, context: &Context) -> Done {
         Device::Show { id, json: Json { json } } => {
             let rows = rows(&*store).await?;
             let row = rows.iter().find(|row| row.device.id == id).ok_or_else(|| missing(id))?;
+            let ledger = store.ledger(&id).await?;
             if json {
-                out(&format!("{:#}\n", row.json()))?;
+                let mut shown = row.json();
+                shown["ledger"] =
+                    serde_json::to_value(answer::ledger(&id, &ledger)).map_err(anyhow::Error::new)?;
+                out(&format!("{shown:#}\n"))?;
             } else {
                 out(&list::table(&["DEVICE", "ROOM", "NAME", "LAST", "AGE", "TOKEN"], vec![row.cells()]))?;
+                out(&arrived(&ledger))?;
             }
         }
         Device::Rotate { id } => {
@@ -119,6 +125,36 @@ pub(super) async fn run(command: Device, context: &Context) -> Done {
     }
     store.close().await;
     Ok(())
+}
+
+/// Starts of a device that are told one by one.
+const STARTS_TOLD: usize = 10;
+
+/// What has arrived, by the device's own numbers; nothing when it does not number its readings.
+fn arrived(starts: &[Start]) -> String {
+    if starts.is_empty() {
+        return String::new();
+    }
+    let seen: u64 = starts.iter().map(|start| start.seen).sum();
+    let missing: u64 = starts.iter().map(Start::missing).sum();
+    let mut text = format!("\n{missing} missing of {} numbered readings\n", seen + missing);
+    let rows = starts.iter().rev().take(STARTS_TOLD).map(|start| {
+        let holes: Vec<String> =
+            start.holes.iter().take(3).map(|(first, last)| format!("{first}–{last}")).collect();
+        vec![
+            start.boot.to_string(),
+            format!("{}–{}", start.first, start.last),
+            start.seen.to_string(),
+            start.missing().to_string(),
+            if start.holes.len() > holes.len() {
+                format!("{} …", holes.join(", "))
+            } else {
+                holes.join(", ")
+            },
+        ]
+    });
+    text.push_str(&list::table(&["BOOT", "NUMBERS", "ARRIVED", "MISSING", "WHICH"], rows.collect()));
+    text
 }
 
 fn missing(id: DeviceId) -> Failure {

@@ -13,7 +13,8 @@ mod chunked;
 pub mod conformance;
 mod sqlite;
 
-use crate::reading::{Appended, Device, ExportFilter, ExportRow, NewBatch, StoredReading};
+use crate::reading::{Appended, Device, ExportFilter, ExportRow, NewBatch, Start, StoredReading};
+use crate::telemetry::distribution::Distribution;
 use crate::telemetry::series::{Points, Window};
 use async_trait::async_trait;
 use casement_proto::{DeviceId, Quantity};
@@ -145,6 +146,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<(i64, f64)>, StoreError>;
     /// The quantities a device has ever sent, by name.
     async fn quantities(&self, device: &DeviceId) -> Result<Vec<Quantity>, StoreError>;
+    /// Which numbered readings of a device have arrived, by its starts, in order of their numbers.
+    async fn ledger(&self, device: &DeviceId) -> Result<Vec<Start>, StoreError>;
     /// One series over a window: raw when it fits, else in buckets.
     async fn series(
         &self,
@@ -152,6 +155,15 @@ pub trait Store: Send + Sync + 'static {
         quantity: &Quantity,
         window: Window,
     ) -> Result<Points, StoreError>;
+    /// How the values of one series in `[from_ms, to_ms)` are spread, and how long they were above a threshold.
+    async fn distribution(
+        &self,
+        device: &DeviceId,
+        quantity: &Quantity,
+        from_ms: i64,
+        to_ms: i64,
+        above: Option<f64>,
+    ) -> Result<Distribution, StoreError>;
     /// One page of an export and where the next begins; `None` after the last.
     async fn export(
         &self,

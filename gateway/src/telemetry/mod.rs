@@ -1,6 +1,7 @@
 //! Rules about streams of values: pure, no clock, no I/O.
 
 pub mod condition;
+pub mod distribution;
 pub mod presence;
 pub mod series;
 pub mod time;

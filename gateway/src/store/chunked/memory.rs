@@ -185,6 +185,11 @@ impl Memory {
         }
     }
 
+    /// Blocks of the ledger of a device as this process knows them.
+    pub(crate) fn blocks(&self, device: i64) -> impl Iterator<Item = (NamesKey, &Names)> {
+        self.ledger.iter().filter(move |((of, ..), _)| *of == device).map(|(key, block)| (*key, &block.names))
+    }
+
     /// What waits, by device.
     pub(crate) fn waiting(&self) -> Vec<Unsealed> {
         let there = self.heads.iter().filter(|(_, head)| head.packed.count() > 0);

@@ -25,9 +25,10 @@ pub(super) mod shelf;
 pub(super) mod summary;
 
 use super::{
-    Appended, Device, ExportCursor, ExportFilter, ExportRow, NewBatch, Store, StoreError, StoredReading,
-    Token,
+    Appended, Device, ExportCursor, ExportFilter, ExportRow, NewBatch, Start, Store, StoreError,
+    StoredReading, Token,
 };
+use crate::telemetry::distribution::Distribution;
 use crate::telemetry::series::{Points, Window};
 use async_trait::async_trait;
 use casement_proto::{DeviceId, Quantity, State};
@@ -311,6 +312,10 @@ impl Store for Chunked {
         self.inner.quantities(device).await
     }
 
+    async fn ledger(&self, device: &DeviceId) -> Result<Vec<Start>, StoreError> {
+        self.inner.ledger(device).await
+    }
+
     async fn series(
         &self,
         device: &DeviceId,
@@ -318,6 +323,17 @@ impl Store for Chunked {
         window: Window,
     ) -> Result<Points, StoreError> {
         self.inner.series(device, quantity, window).await
+    }
+
+    async fn distribution(
+        &self,
+        device: &DeviceId,
+        quantity: &Quantity,
+        from_ms: i64,
+        to_ms: i64,
+        above: Option<f64>,
+    ) -> Result<Distribution, StoreError> {
+        self.inner.distribution(device, quantity, (from_ms, to_ms), above).await
     }
 
     async fn export(

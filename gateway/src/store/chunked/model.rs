@@ -69,6 +69,7 @@ impl Shelf for Mortal {
         async fn latest(&self) -> Vec<(DeviceRow, Vec<u8>)>;
         async fn days(&self, device: i64, from: i64, to: i64) -> Vec<i64>;
         async fn waiting(&self) -> Vec<Waiting>;
+        async fn names_of(&self, device: i64) -> Vec<(NamesKey, Vec<u8>)>;
         async fn devices(&self) -> Vec<Device>;
         async fn tokens(&self) -> Vec<Token>;
         async fn ping(&self) -> ();
@@ -205,6 +206,26 @@ impl Model {
         assert_eq!(found, expected);
         for (device, metric) in self.values.keys() {
             self.check_series(store, *device, metric).await;
+        }
+        for device in self.newest.keys() {
+            let mut told = BTreeSet::new();
+            for start in store.ledger(device).await.unwrap() {
+                let missing: u64 = start.holes.iter().map(|(first, last)| last - first + 1).sum();
+                assert!(missing == start.missing() || start.holes.len() == crate::reading::HOLES_TOLD);
+                if missing == start.missing() {
+                    let hole =
+                        |seq: &u64| start.holes.iter().any(|(first, last)| (first..=last).contains(&seq));
+                    told.extend(
+                        (start.first..=start.last)
+                            .filter(|seq| !hole(seq))
+                            .map(|seq| (*device, start.boot, seq)),
+                    );
+                }
+            }
+            let own = self.names.iter().filter(|(of, ..)| of == device).copied();
+            assert!(told.is_subset(&own.collect()), "{told:?}");
+            let counted: u64 = store.ledger(device).await.unwrap().iter().map(|start| start.seen).sum();
+            assert_eq!(counted, self.names.iter().filter(|(of, ..)| of == device).count() as u64);
         }
         let mut latest: Vec<(DeviceId, i64, usize)> = Vec::new();
         for reading in store.latest().await.unwrap() {

@@ -5,6 +5,7 @@
 //! sealed, and what shows that nothing is missing.
 
 use super::blob::{Damage, Reader, Writer};
+use crate::reading::{HOLES_TOLD, Start};
 
 const KIND: u8 = b'N';
 
@@ -59,6 +60,11 @@ impl Names {
         after.checked_sub(1).and_then(|at| self.0.get(at)).is_some_and(|(_, last)| n <= *last)
     }
 
+    /// The stretches that have been seen, first and last, in order.
+    pub(crate) fn stretches(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.0.iter().map(|(first, last)| (u64::from(*first), u64::from(*last)))
+    }
+
     /// As a blob.
     pub(crate) fn to_blob(&self) -> Vec<u8> {
         let mut out = Writer::new(KIND);
@@ -90,6 +96,27 @@ impl Names {
         }
         Ok(Self(stretches))
     }
+}
+
+/// What blocks say, by boot: blocks in order of boot and block.
+pub(crate) fn starts(blocks: impl IntoIterator<Item = ((u64, u64), Names)>) -> Vec<Start> {
+    let mut starts: Vec<Start> = Vec::new();
+    for ((boot, block), names) in blocks {
+        for (first, last) in names.stretches() {
+            let (first, last) = (block * BLOCK + first, block * BLOCK + last);
+            match starts.last_mut() {
+                Some(start) if start.boot == boot => {
+                    if first > start.last + 1 && start.holes.len() < HOLES_TOLD {
+                        start.holes.push((start.last + 1, first - 1));
+                    }
+                    start.last = last;
+                    start.seen += last - first + 1;
+                }
+                _ => starts.push(Start { boot, first, last, seen: last - first + 1, holes: Vec::new() }),
+            }
+        }
+    }
+    starts
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 
 use super::block::{Block, from_times, from_values, spread};
 use super::fold::{Fold, RHYTHM_SAMPLE, threshold_ms};
+use super::names::Names;
 use super::record::{self, Packed, Record};
 use super::shelf::{Days, Kept, SeriesRow, Shelved, TIMES, Want};
 use super::summary::{DAY_MS, HOUR_MS, Summary};
-use super::{Inner, ROWS, StoreError, day, state};
-use crate::reading::{ExportFilter, ExportRow, StoredReading};
+use super::{Inner, ROWS, StoreError, damaged, day, names, state};
+use crate::reading::{ExportFilter, ExportRow, Start, StoredReading};
 use crate::store::ExportCursor;
+use crate::telemetry::distribution::Distribution;
 use crate::telemetry::series::{self, Data, Points, Window};
 use casement_proto::{DeviceId, Quantity};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -66,7 +68,8 @@ fn values_of(seen: &Seen, shelved: &Shelved) -> BTreeMap<i64, Vec<Value>> {
     for times in of(seen.times) {
         let Some(column) = columns.get(&times.day) else { continue };
         match whole_day(times, column) {
-            Ok(values) => by_day.entry(times.day).or_default().extend(values),
+            // The first of a day: there is nothing to add it to.
+            Ok(values) => drop(by_day.insert(times.day, values)),
             Err(damage) => lost(seen, times.day, damage.0),
         }
     }
@@ -341,16 +344,7 @@ impl Inner {
         // Buckets of less than an hour, or every point, need values.
         let summaries = (!few && step_ms % HOUR_MS == 0).then_some(&plain);
 
-        let mut leading: Vec<i64> = Vec::new();
-        let lead = |part: Part<'_>| {
-            if let Part::Values(values) = part {
-                leading.extend(values.iter().map(|(t_ms, ..)| *t_ms));
-            }
-            if leading.len() > 2 * RHYTHM_SAMPLE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
-        self.scan(&seen, self.lead(&plain, stretch), None, lead).await?;
-        let threshold_ms = threshold_ms(leading.iter().copied());
-
+        let threshold_ms = self.silence_ms(&seen, &plain, stretch).await?;
         let mut fold = Fold::new(window, threshold_ms, few);
         let take = |part: Part<'_>| {
             match part {
@@ -361,6 +355,47 @@ impl Inner {
         };
         self.scan(&seen, stretch, summaries, take).await?;
         Ok(fold.finish(before))
+    }
+
+    /// The silence that is a hole in this window, by the rhythm at its beginning.
+    async fn silence_ms(
+        &self,
+        seen: &Seen,
+        plain: &BTreeMap<i64, Summary>,
+        stretch: (i64, i64),
+    ) -> Result<i64, StoreError> {
+        let mut leading: Vec<i64> = Vec::new();
+        let lead = |part: Part<'_>| {
+            if let Part::Values(values) = part {
+                leading.extend(values.iter().map(|(t_ms, ..)| *t_ms));
+            }
+            if leading.len() > 2 * RHYTHM_SAMPLE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        self.scan(seen, self.lead(plain, stretch), None, lead).await?;
+        Ok(threshold_ms(leading.iter().copied()))
+    }
+
+    /// See [`crate::store::Store::distribution`].
+    pub(super) async fn distribution(
+        &self,
+        device: &DeviceId,
+        quantity: &Quantity,
+        stretch: (i64, i64),
+        above: Option<f64>,
+    ) -> Result<Distribution, StoreError> {
+        let Some(seen) = self.see(device, quantity).await? else {
+            return Ok(Distribution::new(above, series::GAP_MIN_MS));
+        };
+        let silence_ms = self.silence_ms(&seen, &BTreeMap::new(), stretch).await?;
+        let mut distribution = Distribution::new(above, silence_ms);
+        self.scan(&seen, stretch, None, |part| {
+            if let Part::Values(values) = part {
+                values.iter().for_each(|(t_ms, value, _)| distribution.take(*t_ms, *value));
+            }
+            ControlFlow::Continue(())
+        })
+        .await?;
+        Ok(distribution)
     }
 
     /// The stretch at the beginning of a window that tells its rhythm, when that is known to be short.
@@ -426,6 +461,27 @@ impl Inner {
             metrics.into_iter().filter_map(|metric| memory.quantity(metric)).collect();
         quantities.sort_by(|a, b| a.name().cmp(b.name()));
         Ok(quantities)
+    }
+
+    /// See [`crate::store::Store::ledger`].
+    pub(super) async fn ledger(&self, device: &DeviceId) -> Result<Vec<Start>, StoreError> {
+        self.catch_up().await?;
+        let Some(row) = self.shelf.device(device).await? else { return Ok(Vec::new()) };
+        // Memory first: a block is never forgotten before it is on the shelf, and what memory has is never older.
+        let known: BTreeMap<(u64, u64), Names> = {
+            let memory = self.memory();
+            memory
+                .blocks(row.device)
+                .map(|((_, boot, block), names)| ((boot, block), names.clone()))
+                .collect()
+        };
+        let mut blocks = BTreeMap::new();
+        for ((_, boot, block), blob) in self.shelf.names_of(row.device).await? {
+            let names = Names::from_blob(&blob).map_err(|damage| damaged("a block of the ledger", damage))?;
+            blocks.insert((boot, block), names);
+        }
+        blocks.extend(known);
+        Ok(names::starts(blocks))
     }
 
     /// Every series that a filter lets through, in order of the numbers of devices and metrics.

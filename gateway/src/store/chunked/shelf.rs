@@ -237,6 +237,8 @@ pub(crate) trait Shelf: Send + Sync + 'static {
     async fn latest(&self) -> Result<Vec<(DeviceRow, Vec<u8>)>, StoreError>;
     /// Blocks of the ledger that are there.
     async fn names(&self, keys: &[NamesKey]) -> Result<Vec<(NamesKey, Vec<u8>)>, StoreError>;
+    /// Every block of a device, in order of boot and block.
+    async fn names_of(&self, device: i64) -> Result<Vec<(NamesKey, Vec<u8>)>, StoreError>;
     /// Columns, pieces and summaries as they were at one moment.
     async fn read(&self, want: &Want) -> Result<Shelved, StoreError>;
     /// The days on which a device has anything on the shelf, in order, from the first to the last of a range.
