@@ -63,6 +63,7 @@ impl App {
         let store = store::open(&config.store_url, &config.data_dir)
             .await
             .with_context(|| format!("the store {} cannot be opened", config.store_url))?;
+        store.keep(config.retention.clone());
         let live = Arc::new(Live::new(config.site.bands));
         let (intake, writer) = Intake::new(Arc::clone(&store), Arc::clone(&live), Arc::clone(&counters));
         writer.learn().await.context("the store cannot be read")?;
@@ -260,6 +261,7 @@ impl Reloader {
             }
         }
         self.keeper.reload(&new);
+        self.desk.store.keep(new.retention.clone());
         self.desk.live.judge_by(new.site.bands);
         self.desk.settings.store(Arc::new(settings(&new)));
         tracing::info!("the configuration was reloaded");

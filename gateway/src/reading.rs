@@ -93,6 +93,22 @@ impl Start {
     }
 }
 
+/// How long raw values are kept, in days; 0 is for ever. What is older stays as hours: count, least, greatest and mean.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Of every metric that is not named.
+    pub days: u32,
+    /// Of these.
+    pub of: Vec<(Quantity, u32)>,
+}
+
+impl Retention {
+    /// The days for a metric; 0 is for ever.
+    pub fn days_of(&self, quantity: &Quantity) -> u32 {
+        self.of.iter().find(|(named, _)| named == quantity).map_or(self.days, |(_, days)| *days)
+    }
+}
+
 /// One value on its way out of the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportRow {

@@ -4,6 +4,9 @@ ALTER TABLE device ADD COLUMN sealed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE device ADD COLUMN newest_ms INTEGER;
 ALTER TABLE device ADD COLUMN latest BLOB;
 
+-- The first day of which raw values are kept, when older ones are not.
+ALTER TABLE metric ADD COLUMN kept_from INTEGER;
+
 -- Metric 0 stands for the times of a device's readings.
 ALTER TABLE series RENAME TO series_rows;
 CREATE TABLE series (

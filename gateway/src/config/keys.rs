@@ -85,7 +85,18 @@ pub static KEYS: &[Key] = &[
         "Who may read without signing in: private or public.",
     ),
     key("store.url", Kind::Text, r#""sqlite:casement.db""#, "The store, relative to data_dir."),
-    key("store.raw_days", Kind::Number, "0", "How long raw readings are kept; 0 for ever."),
+    key(
+        "store.raw_days",
+        Kind::Number,
+        "0",
+        "Days that raw readings are kept, 0 for ever; the hours of older ones stay.",
+    ),
+    key(
+        "store.raw_days_of",
+        Kind::List,
+        "[]",
+        r#"Other numbers of days for some metrics, for example ["rssi=30", "battery=0"]."#,
+    ),
     key("site.name", Kind::Text, r#""Casement""#, "What the place is called."),
     key("site.time_zone", Kind::Text, r#""""#, "IANA time zone of pages and exports; empty: UTC."),
     key(

@@ -8,8 +8,10 @@ pub mod keys;
 
 pub use file::{Problem, Severity};
 
+use crate::reading::Retention;
 use crate::renewal::Challenge;
 use crate::telemetry::time;
+use casement_proto::Quantity;
 use casement_proto::band::{self, Profile};
 use file::Found;
 use jiff::tz::TimeZone;
@@ -29,6 +31,8 @@ pub struct Config {
     pub dashboard_public: bool,
     /// The store, for example `sqlite:casement.db`.
     pub store_url: String,
+    /// How long raw readings are kept.
+    pub retention: Retention,
     /// Name, time zone and bands of the place.
     pub site: Site,
 }
@@ -269,9 +273,7 @@ fn build(found: &mut Found) -> Option<Config> {
     if store_url.strip_prefix("sqlite:").is_none_or(str::is_empty) {
         found.problem("store.url", "is not a store of this version", "use \"sqlite:casement.db\"");
     }
-    if found.number("store.raw_days", 0, 36_500) > 0 {
-        found.no_effect("store.raw_days");
-    }
+    let retention = retention(found);
     let zone_name = found.text("site.time_zone");
     let zone = time::zone(&zone_name);
     if zone.is_none() {
@@ -296,6 +298,7 @@ fn build(found: &mut Found) -> Option<Config> {
         tls: tls?,
         dashboard_public: public?,
         store_url,
+        retention,
         site: Site {
             name,
             zone_name: if zone_name.is_empty() { "UTC".to_owned() } else { zone_name },
@@ -307,6 +310,38 @@ fn build(found: &mut Found) -> Option<Config> {
 
 /// Most names in one certificate: what Let's Encrypt puts into a `tlsserver` or `shortlived` one.
 const NAMES_MAX: usize = 25;
+
+/// Most days that raw readings can be kept: a hundred years.
+const RAW_DAYS_MAX: i64 = 36_500;
+
+/// Most metrics with a number of days of their own.
+const RAW_DAYS_OF_MAX: usize = 200;
+
+/// How long raw readings are kept.
+fn retention(found: &mut Found) -> Retention {
+    let days = |number: i64| u32::try_from(number).unwrap_or(0);
+    let mut retention =
+        Retention { days: days(found.number("store.raw_days", 0, RAW_DAYS_MAX)), of: Vec::new() };
+    let list = found.list("store.raw_days_of");
+    if list.len() > RAW_DAYS_OF_MAX {
+        found.problem("store.raw_days_of", "has too many entries", &format!("use at most {RAW_DAYS_OF_MAX}"));
+    }
+    for entry in list.iter().take(RAW_DAYS_OF_MAX) {
+        let parsed = entry.split_once('=').and_then(|(metric, number)| {
+            let number = number.trim().parse().ok().filter(|number| (0..=RAW_DAYS_MAX).contains(number))?;
+            Some((Quantity::parse(metric.trim())?, days(number)))
+        });
+        match parsed {
+            Some(of) => retention.of.push(of),
+            None => found.problem(
+                "store.raw_days_of",
+                &format!("\"{entry}\" is not METRIC=DAYS"),
+                "write for example \"rssi=30\", with 0 to 36500 days",
+            ),
+        }
+    }
+    retention
+}
 
 fn tls(found: &mut Found) -> Option<Tls> {
     let kind = found.text("tls.source");

@@ -13,7 +13,7 @@ mod chunked;
 pub mod conformance;
 mod sqlite;
 
-use crate::reading::{Appended, Device, ExportFilter, ExportRow, NewBatch, Start, StoredReading};
+use crate::reading::{Appended, Device, ExportFilter, ExportRow, NewBatch, Retention, Start, StoredReading};
 use crate::telemetry::distribution::Distribution;
 use crate::telemetry::series::{Points, Window};
 use async_trait::async_trait;
@@ -173,6 +173,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<(Vec<ExportRow>, Option<ExportCursor>), StoreError>;
     /// How many values an export will hand out.
     async fn count(&self, filter: &ExportFilter) -> Result<u64, StoreError>;
+    /// Keeps raw values for so long from now on. What is older is forgotten by and by; the hours of it stay.
+    fn keep(&self, retention: Retention);
     /// Brings everything into its final, smallest form now, which otherwise happens by and by. Takes its time.
     async fn compact(&self) -> Result<(), StoreError>;
     /// Can it be read and written? Cheap enough for a health check.

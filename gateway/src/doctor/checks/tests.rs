@@ -1295,11 +1295,11 @@ fn a_configuration_that_cannot_be_used_is_a_problem_with_everything_else_skipped
 
 #[test]
 fn warnings_of_the_configuration_are_told() {
-    let facts = well(&format!("{PUBLIC}[store]\nraw_days = 3\n"));
+    let facts = well(&PUBLIC.replace("[tls]", "mqtts = [\"[::]:8883\"]\n[tls]"));
     let told = judge(&facts);
     let finding = &told[0].finding;
     assert_eq!(finding.status, Status::Warning, "{finding:?}");
-    assert!(finding.text.contains("store.raw_days"), "{finding:?}");
+    assert!(finding.text.contains("listen.mqtts"), "{finding:?}");
 }
 
 #[test]

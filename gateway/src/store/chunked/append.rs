@@ -250,6 +250,13 @@ impl Inner {
                         Ok((memory.metric(quantity).ok_or_else(unmet)?, *quantity, *value))
                     })
                     .collect::<Result<_, StoreError>>()?;
+                // Nobody wants to know any more; what was forgotten once would be counted twice.
+                let had = values.len();
+                values.retain(|(metric, ..)| day(reading.t_ms) >= memory.kept_from(*metric));
+                if values.is_empty() && had > 0 {
+                    appended.duplicate += 1;
+                    continue;
+                }
                 let mut t_ms = reading.t_ms;
                 match reading.name {
                     Some((boot, seq)) => {

@@ -31,11 +31,11 @@ pub(crate) struct Fold {
 }
 
 impl Fold {
-    /// Nothing yet. With `few`, all points may fit; without, they are known not to.
-    pub(crate) fn new(window: Window, threshold_ms: i64, few: bool) -> Self {
+    /// Nothing yet, in buckets of this length. With `few`, all points may fit; without, they are known not to.
+    pub(crate) fn new(window: Window, step_ms: i64, threshold_ms: i64, few: bool) -> Self {
         Self {
             window,
-            step_ms: series::step_ms(window.from_ms, window.to_ms, window.max_points),
+            step_ms,
             threshold_ms,
             raw: few.then(Vec::new),
             buckets: Vec::new(),
@@ -58,9 +58,9 @@ impl Fold {
         self.total(t_ms, &Total::of(value));
     }
 
-    /// A whole day of the window; its buckets are whole hours.
+    /// A day of the window; buckets are whole hours. Of a day at its border only the hours that are in it.
     pub(crate) fn day(&mut self, begin_ms: i64, summary: &Summary) {
-        self.seen(summary.first_ms);
+        self.seen(summary.first_ms.max(self.window.from_ms));
         for (from, to) in summary.holes.iter().flatten() {
             if to.saturating_sub(*from) > self.threshold_ms {
                 self.holes.push(*from..*to);
@@ -68,7 +68,10 @@ impl Fold {
         }
         self.last = Some(summary.last_ms);
         for (hour, total) in &summary.hours {
-            self.total(begin_ms.saturating_add(i64::from(*hour) * HOUR_MS), total);
+            let hour_ms = begin_ms.saturating_add(i64::from(*hour) * HOUR_MS);
+            if hour_ms >= self.window.from_ms && hour_ms.saturating_add(HOUR_MS) <= self.window.to_ms {
+                self.total(hour_ms, total);
+            }
         }
     }
 

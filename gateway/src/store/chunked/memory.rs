@@ -84,6 +84,7 @@ pub(crate) struct Memory {
     quantities: HashMap<i64, Quantity>,
     ledger: HashMap<NamesKey, Block>,
     unsealed: usize,
+    kept_from: HashMap<i64, i64>,
 }
 
 /// What a device leaves to be sealed.
@@ -145,6 +146,22 @@ impl Memory {
     /// The metric with this number.
     pub(crate) fn quantity(&self, metric: i64) -> Option<Quantity> {
         self.quantities.get(&metric).copied()
+    }
+
+    /// Takes note of the first day of which raw values of a metric are kept.
+    pub(crate) fn keep_from(&mut self, metric: i64, day: i64) {
+        let known = self.kept_from.entry(metric).or_insert(day);
+        *known = (*known).max(day);
+    }
+
+    /// The first day of which raw values of a metric are kept; older ones are summaries alone.
+    pub(crate) fn kept_from(&self, metric: i64) -> i64 {
+        self.kept_from.get(&metric).copied().unwrap_or(i64::MIN)
+    }
+
+    /// Every metric that was met.
+    pub(crate) fn met_metrics(&self) -> impl Iterator<Item = (i64, &Quantity)> {
+        self.quantities.iter().map(|(metric, quantity)| (*metric, quantity))
     }
 
     pub(crate) fn knows_block(&self, key: &NamesKey) -> bool {

@@ -25,7 +25,7 @@ pub(super) mod shelf;
 pub(super) mod summary;
 
 use super::{
-    Appended, Device, ExportCursor, ExportFilter, ExportRow, NewBatch, Start, Store, StoreError,
+    Appended, Device, ExportCursor, ExportFilter, ExportRow, NewBatch, Retention, Start, Store, StoreError,
     StoredReading, Token,
 };
 use crate::telemetry::distribution::Distribution;
@@ -35,6 +35,7 @@ use casement_proto::{DeviceId, Quantity, State};
 use memory::Memory;
 use record::Record;
 use shelf::{Marks, Shelf};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -59,6 +60,10 @@ struct Inner {
     wake: Notify,
     /// Something was sealed.
     room: Notify,
+    /// How long raw values are kept.
+    retention: Mutex<Retention>,
+    /// Days in which something cannot be read: device and day.
+    damaged: Mutex<BTreeSet<(i64, i64)>>,
     closing: CancellationToken,
 }
 
@@ -79,6 +84,8 @@ impl Chunked {
             writing: tokio::sync::Mutex::new(()),
             wake: Notify::new(),
             room: Notify::new(),
+            retention: Mutex::default(),
+            damaged: Mutex::default(),
             closing: CancellationToken::new(),
         });
         {
@@ -86,6 +93,19 @@ impl Chunked {
             inner.reload().await?;
         }
         Ok(Self { inner, sealing: Mutex::new(None) })
+    }
+}
+
+#[cfg(test)]
+impl Chunked {
+    /// See [`Inner::mend`].
+    pub(super) async fn mend(&self) -> Result<(), StoreError> {
+        self.inner.mend().await
+    }
+
+    /// See [`Inner::forget`].
+    pub(super) async fn forget(&self, now_ms: i64) -> Result<(), StoreError> {
+        self.inner.forget(now_ms).await
     }
 }
 
@@ -125,6 +145,9 @@ impl Inner {
     async fn reload(&self) -> Result<(), StoreError> {
         let changes = self.shelf.changes(Marks::default()).await?;
         self.memory().clear(Marks { newest: 0, seals: changes.marks.seals });
+        for (metric, day) in self.shelf.kept_from().await? {
+            self.memory().keep_from(metric, day);
+        }
         self.take_in(changes.log).await?;
         let mut memory = self.memory();
         memory.marks.newest = memory.marks.newest.max(changes.marks.newest);
@@ -347,6 +370,11 @@ impl Store for Chunked {
 
     async fn count(&self, filter: &ExportFilter) -> Result<u64, StoreError> {
         self.inner.count(filter).await
+    }
+
+    fn keep(&self, retention: Retention) {
+        *self.inner.retention.lock().unwrap_or_else(PoisonError::into_inner) = retention;
+        self.inner.wake.notify_one();
     }
 
     async fn compact(&self) -> Result<(), StoreError> {

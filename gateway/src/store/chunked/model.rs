@@ -69,6 +69,8 @@ impl Shelf for Mortal {
         async fn latest(&self) -> Vec<(DeviceRow, Vec<u8>)>;
         async fn days(&self, device: i64, from: i64, to: i64) -> Vec<i64>;
         async fn waiting(&self) -> Vec<Waiting>;
+        async fn kept_from(&self) -> Vec<(i64, i64)>;
+        async fn flaws(&self) -> Vec<String>;
         async fn names_of(&self, device: i64) -> Vec<(NamesKey, Vec<u8>)>;
         async fn devices(&self) -> Vec<Device>;
         async fn tokens(&self) -> Vec<Token>;
@@ -105,6 +107,9 @@ impl Shelf for Mortal {
     }
     async fn put_together(&self, day: &WholeDay) -> Result<bool, StoreError> {
         self.step(self.shelf.put_together(day)).await
+    }
+    async fn forget(&self, metric: i64, before: i64, most: u32) -> Result<u64, StoreError> {
+        self.step(self.shelf.forget(metric, before, most)).await
     }
     async fn upkeep(&self, all: bool) -> Result<bool, StoreError> {
         self.step(self.shelf.upkeep(all)).await

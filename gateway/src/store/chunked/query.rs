@@ -28,6 +28,8 @@ struct Seen {
     times: Option<i64>,
     series: Option<i64>,
     head: Vec<Record>,
+    /// The first day of which raw values are kept.
+    kept_from: i64,
 }
 
 /// A part of a window, in order of time.
@@ -61,7 +63,11 @@ impl Seen {
 }
 
 /// The values of some days, merged and in order, by day.
-fn values_of(seen: &Seen, shelved: &Shelved) -> BTreeMap<i64, Vec<Value>> {
+fn values_of(
+    seen: &Seen,
+    shelved: &Shelved,
+    bad: &mut Vec<(i64, &'static str)>,
+) -> BTreeMap<i64, Vec<Value>> {
     let mut by_day: BTreeMap<i64, Vec<Value>> = BTreeMap::new();
     let of = |series: Option<i64>| shelved.columns.iter().filter(move |kept| Some(kept.series) == series);
     let columns: HashMap<i64, &Kept> = of(seen.series).map(|kept| (kept.day, kept)).collect();
@@ -70,17 +76,17 @@ fn values_of(seen: &Seen, shelved: &Shelved) -> BTreeMap<i64, Vec<Value>> {
         match whole_day(times, column) {
             // The first of a day: there is nothing to add it to.
             Ok(values) => drop(by_day.insert(times.day, values)),
-            Err(damage) => lost(seen, times.day, damage.0),
+            Err(damage) => bad.push((times.day, damage.0)),
         }
     }
     for piece in &shelved.pieces {
         match Block::from_piece(&piece.data) {
             Ok(block) => by_day.entry(piece.day).or_default().extend(values_in(&block, seen.metric)),
-            Err(damage) => lost(seen, piece.day, damage.0),
+            Err(damage) => bad.push((piece.day, damage.0)),
         }
     }
     for (_, day) in &shelved.lost {
-        lost(seen, *day, "the database cannot read it");
+        bad.push((*day, "the database cannot read it"));
     }
     for (day, values) in seen.unsealed(shelved.sealed) {
         by_day.entry(day).or_default().extend(values);
@@ -108,16 +114,6 @@ fn values_in(block: &Block, metric: i64) -> impl Iterator<Item = Value> {
     let column = block.column(metric).unwrap_or_default();
     let values = block.times.iter().zip(column).zip(&block.states);
     values.map(|((t_ms, value), state)| (*t_ms, *value, *state)).filter(|(_, value, _)| !value.is_nan())
-}
-
-fn lost(seen: &Seen, day: i64, why: &str) {
-    tracing::error!(
-        device.number = seen.device,
-        metric.number = seen.metric,
-        day,
-        why,
-        "a part of a day cannot be read and is left out"
-    );
 }
 
 impl Inner {
@@ -188,7 +184,9 @@ impl Inner {
         // Memory first: what is sealed after this is found on the shelf, and not counted twice.
         let head = self.memory().head(device).map(|head| head.packed.clone());
         let rows = self.shelf.series(Some(device)).await?;
-        Ok(Some(seen(device, metric, &rows, head.map(|packed| packed.unpack()).unwrap_or_default())))
+        let kept_from = self.memory().kept_from(metric);
+        let head = head.map(|packed| packed.unpack()).unwrap_or_default();
+        Ok(Some(seen(device, metric, &rows, head, kept_from)))
     }
 
     /// The values of some days, by day; days that are far apart are read one after the other.
@@ -206,7 +204,18 @@ impl Inner {
         let want = Want { device: seen.device, columns, pieces: Some((from, to)), ..Want::default() };
         let mut shelved = self.shelf.read(&want).await?;
         shelved.pieces.retain(|piece| days.binary_search(&piece.day).is_ok());
-        let mut values = values_of(seen, &shelved);
+        let mut bad = Vec::new();
+        let mut values = values_of(seen, &shelved, &mut bad);
+        for (day, why) in bad {
+            tracing::error!(
+                device.number = seen.device,
+                metric.number = seen.metric,
+                day,
+                why,
+                "a part of a day cannot be read and is left out"
+            );
+            self.to_mend(seen.device, day);
+        }
         values.retain(|day, _| days.binary_search(day).is_ok());
         Ok(values)
     }
@@ -278,9 +287,13 @@ impl Inner {
                     plain.insert(kept.day, summary);
                 }
                 // The day itself tells all that its summary does.
-                Err(damage) => tracing::warn!(
-                    device.number = seen.device, day = kept.day, %damage, "a day's summary cannot be read; its values are"
-                ),
+                Err(damage) => {
+                    tracing::warn!(
+                        device.number = seen.device, day = kept.day, %damage,
+                        "a day's summary cannot be read; its values are, and it is made anew"
+                    );
+                    self.to_mend(seen.device, kept.day);
+                }
             }
         }
         let before = self.before(seen, &shelved, from_ms).await?;
@@ -292,7 +305,9 @@ impl Inner {
                 .is_some_and(|begin| begin >= from_ms && begin.saturating_add(DAY_MS) <= to_ms)
         };
         // A summary whose silences were too many to keep needs the values for them.
-        plain.retain(|day, summary| whole(*day) && !mixed.contains(day) && summary.holes.is_some());
+        plain.retain(|day, summary| {
+            *day < seen.kept_from || (whole(*day) && !mixed.contains(day) && summary.holes.is_some())
+        });
         Ok((plain, before))
     }
 
@@ -338,14 +353,19 @@ impl Inner {
         };
         let stretch = (window.from_ms, window.to_ms);
         let (plain, before) = self.plain_days(&seen, stretch).await?;
-        let step_ms = series::step_ms(window.from_ms, window.to_ms, window.max_points);
+        let mut step_ms = series::step_ms(window.from_ms, window.to_ms, window.max_points);
+        // Of what was forgotten there are hours left.
+        let forgotten = plain.keys().next().is_some_and(|first| *first < seen.kept_from);
+        if forgotten {
+            step_ms = step_ms.max(HOUR_MS);
+        }
         let certain: u64 = plain.values().map(Summary::count).sum();
-        let few = certain <= u64::from(window.max_points);
+        let few = !forgotten && certain <= u64::from(window.max_points);
         // Buckets of less than an hour, or every point, need values.
         let summaries = (!few && step_ms % HOUR_MS == 0).then_some(&plain);
 
         let threshold_ms = self.silence_ms(&seen, &plain, stretch).await?;
-        let mut fold = Fold::new(window, threshold_ms, few);
+        let mut fold = Fold::new(window, step_ms, threshold_ms, few);
         let take = |part: Part<'_>| {
             match part {
                 Part::Day(begin_ms, summary) => fold.day(begin_ms, summary),
@@ -525,7 +545,8 @@ impl Inner {
     async fn see_numbered(&self, device: i64, metric: i64) -> Result<Seen, StoreError> {
         let head = self.memory().head(device).map(|head| head.packed.clone());
         let rows = self.shelf.series(Some(device)).await?;
-        Ok(seen(device, metric, &rows, head.map(|packed| packed.unpack()).unwrap_or_default()))
+        let kept_from = self.memory().kept_from(metric);
+        Ok(seen(device, metric, &rows, head.map(|packed| packed.unpack()).unwrap_or_default(), kept_from))
     }
 
     /// See [`crate::store::Store::export`]. The cursor is device, metric, time, and how many values of that time have been
@@ -597,6 +618,8 @@ impl Inner {
         let stretch = (filter.from_ms.unwrap_or(i64::MIN), filter.to_ms.unwrap_or(i64::MAX));
         for (device, metric) in self.matching(filter).await? {
             let seen = self.see_numbered(device, metric).await?;
+            // What was forgotten is not handed out either.
+            let stretch = (stretch.0.max(seen.kept_from.saturating_mul(DAY_MS)), stretch.1);
             let (plain, _) = self.plain_days(&seen, stretch).await?;
             self.scan(&seen, stretch, Some(&plain), |part| {
                 total += match part {
@@ -611,7 +634,7 @@ impl Inner {
     }
 }
 
-fn seen(device: i64, metric: i64, rows: &[SeriesRow], head: Vec<Record>) -> Seen {
+fn seen(device: i64, metric: i64, rows: &[SeriesRow], head: Vec<Record>, kept_from: i64) -> Seen {
     let of = |metric: i64| rows.iter().find(|row| row.metric == metric).map(|row| row.series);
-    Seen { device, metric, times: of(TIMES), series: of(metric), head }
+    Seen { device, metric, times: of(TIMES), series: of(metric), head, kept_from }
 }

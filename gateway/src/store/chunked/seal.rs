@@ -7,7 +7,8 @@ use super::shelf::{Days, NewPiece, Seal, Sealed, TIMES, Waiting, Want, WholeDay}
 use super::summary::{DAY_MS, Summary};
 use super::{Inner, StoreError, day, rules};
 use crate::clock;
-use std::sync::Arc;
+use crate::reading::Retention;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// How often somebody looks whether something is due.
@@ -21,6 +22,12 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// Devices sealed in one step: some milliseconds of the writer's time.
 const DEVICES_AT_ONCE: usize = 32;
+
+/// Days that are remembered to be mended.
+const DAMAGED_MAX: usize = 1_000;
+
+/// Columns forgotten in one step.
+const FORGOTTEN_AT_ONCE: u32 = 2_000;
 
 /// Seals what is due until the store closes.
 pub(super) async fn run(inner: Arc<Inner>) {
@@ -36,8 +43,19 @@ pub(super) async fn run(inner: Arc<Inner>) {
         }
         let done = async {
             inner.seal_due(clock::now_ms()).await?;
+            if looks == 0 {
+                for flaw in inner.shelf.flaws().await? {
+                    tracing::error!(
+                        flaw,
+                        "the store was not closed well and is damaged; what can be read is, and a backup helps: \
+                         casement restore FILE --force"
+                    );
+                }
+            }
             if looks.is_multiple_of(LOOKS_PER_TIDYING) {
                 inner.put_together_ready(clock::now_ms(), false).await?;
+                inner.mend().await?;
+                inner.forget(clock::now_ms()).await?;
                 inner.shelf.upkeep(false).await?;
             }
             Ok::<_, StoreError>(())
@@ -141,6 +159,60 @@ impl Inner {
         Ok(())
     }
 
+    /// Takes note that something of a day cannot be read.
+    pub(super) fn to_mend(&self, device: i64, day: i64) {
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        if damaged.len() < DAMAGED_MAX {
+            damaged.insert((device, day));
+        }
+    }
+
+    /// Puts days together anew in which something could not be read: a summary is made from its values again, and what is
+    /// beyond repair is laid aside, so that it is told once.
+    pub(super) async fn mend(&self) -> Result<(), StoreError> {
+        let damaged = std::mem::take(&mut *self.damaged.lock().unwrap_or_else(PoisonError::into_inner));
+        for (device, day) in damaged {
+            self.put_together(Waiting { device, day, pieces: 0, made_ms: 0 }).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets raw values that are older than they are kept.
+    pub(super) async fn forget(&self, now_ms: i64) -> Result<(), StoreError> {
+        let retention = self.retention.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if retention == Retention::default() {
+            return Ok(());
+        }
+        self.meet_metrics().await?;
+        let metrics: Vec<(i64, u32)> = {
+            let memory = self.memory();
+            memory.met_metrics().map(|(metric, quantity)| (metric, retention.days_of(quantity))).collect()
+        };
+        for (metric, days) in metrics.iter().filter(|(_, days)| *days > 0) {
+            self.forget_before(*metric, day(now_ms) - i64::from(*days)).await?;
+        }
+        // Times go when the values of all metrics have gone.
+        let longest = metrics.iter().map(|(_, days)| *days).max().unwrap_or(0);
+        if longest > 0 && metrics.iter().all(|(_, days)| *days > 0) {
+            self.forget_before(TIMES, day(now_ms) - i64::from(longest)).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget_before(&self, metric: i64, before: i64) -> Result<(), StoreError> {
+        if self.memory().kept_from(metric) >= before {
+            return Ok(());
+        }
+        {
+            // Nobody adds to what is being forgotten.
+            let _writing = self.writing.lock().await;
+            self.shelf.forget(metric, before, 0).await?;
+            self.memory().keep_from(metric, before);
+        }
+        while self.shelf.forget(metric, before, FORGOTTEN_AT_ONCE).await? > 0 {}
+        Ok(())
+    }
+
     /// Makes one day of its pieces and of what was put together before.
     async fn put_together(&self, waiting: Waiting) -> Result<(), StoreError> {
         let series = self.shelf.series(Some(waiting.device)).await?;
@@ -152,6 +224,14 @@ impl Inner {
             ..Want::default()
         };
         let shelved = self.shelf.read(&want).await?;
+        let forgotten: Vec<i64> = {
+            let memory = self.memory();
+            series
+                .iter()
+                .map(|row| row.metric)
+                .filter(|metric| waiting.day < memory.kept_from(*metric))
+                .collect()
+        };
         let metric = move |of: i64| series.iter().find(|row| row.series == of).map(|row| row.metric);
         let whole = aside(move || {
             let mut whole = WholeDay { device: waiting.device, day: waiting.day, ..WholeDay::default() };
@@ -169,7 +249,16 @@ impl Inner {
                     Err(damage) => whole.damaged.push((format!("a piece: {damage}"), piece.data)),
                 }
             }
-            columns_of(&Block::merge(blocks), &mut whole);
+            let mut block = Block::merge(blocks);
+            // What is left of these are summaries, and they stay as they are.
+            block.columns.retain(|(metric, _)| !forgotten.contains(metric));
+            // A column that cannot be read is laid aside, and no longer where it was.
+            let bad =
+                columns.iter().filter(|(metric, _)| block.column(*metric).is_none() && *metric != TIMES);
+            whole.columns = bad.map(|(metric, _)| (*metric, Vec::new())).collect();
+            if block.len() > 0 || !columns.is_empty() {
+                columns_of(&block, &mut whole);
+            }
             whole
         })
         .await?;
@@ -273,7 +362,8 @@ fn day_of(columns: &[(i64, Vec<u8>)], damaged: &mut Vec<(String, Vec<u8>)>) -> B
 
 fn columns_of(block: &Block, whole: &mut WholeDay) {
     let begin_ms = whole.day.saturating_mul(DAY_MS);
-    whole.columns.push((TIMES, block.to_times()));
+    let times = if block.len() > 0 { block.to_times() } else { Vec::new() };
+    whole.columns.push((TIMES, times));
     // Times count as a series whose values are all alike: how many readings there are.
     let there = vec![0.0; block.len()];
     let series = std::iter::once((TIMES, there.as_slice()))

@@ -191,7 +191,7 @@ pub(crate) struct WholeDay {
     pub(crate) day: i64,
     /// The pieces that are in it now.
     pub(crate) pieces: Vec<i64>,
-    /// Every column, by its metric.
+    /// Every column, by its metric; an empty one goes.
     pub(crate) columns: Vec<(i64, Vec<u8>)>,
     /// Every summary with the number of its values, by its metric.
     pub(crate) summaries: Vec<(i64, u64, Vec<u8>)>,
@@ -249,6 +249,13 @@ pub(crate) trait Shelf: Send + Sync + 'static {
     async fn waiting(&self) -> Result<Vec<Waiting>, StoreError>;
     /// Puts a day together; `false` when its pieces are not these any more.
     async fn put_together(&self, day: &WholeDay) -> Result<bool, StoreError>;
+    /// The first day of which raw values are kept, for metrics of which older ones are not.
+    async fn kept_from(&self) -> Result<Vec<(i64, i64)>, StoreError>;
+    /// Forgets the columns of a metric before a day, at most so many, and takes note of that day; summaries stay. Gives how
+    /// many were forgotten.
+    async fn forget(&self, metric: i64, before: i64, most: u32) -> Result<u64, StoreError>;
+    /// Looks for flaws of the database when it was not closed well; gives what they are.
+    async fn flaws(&self) -> Result<Vec<String>, StoreError>;
     /// Looks after files: gives back some room that will hardly be needed soon, or all that is not needed now, and says
     /// whether there may be more.
     async fn upkeep(&self, all: bool) -> Result<bool, StoreError>;

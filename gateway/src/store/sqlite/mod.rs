@@ -4,11 +4,14 @@
 
 mod copy;
 mod known_tokens;
+#[cfg(test)]
+#[path = "tests.rs"]
+mod on_a_file;
 mod people;
 mod shelf;
 mod take_over;
 
-use super::StoreError;
+use super::{Place, StoreError};
 use sqlx::Executor;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
@@ -49,11 +52,15 @@ pub(super) struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
     tokens: known_tokens::KnownTokens,
+    /// Nobody left a log behind.
+    closed_well: bool,
 }
 
 impl Sqlite {
     /// Opens or makes the file and brings it to the current schema.
     pub(super) async fn open(file: &Path) -> Result<Self, StoreError> {
+        let [_, log, ..] = Place::with_companions(file);
+        let closed_well = std::fs::metadata(log).map_or(true, |log| log.len() == 0);
         let options = SqliteConnectOptions::new()
             .filename(file)
             .create_if_missing(true)
@@ -90,7 +97,7 @@ impl Sqlite {
             .test_before_acquire(false)
             .acquire_timeout(READER_TIMEOUT)
             .connect_lazy_with(options.create_if_missing(false).pragma("query_only", "ON"));
-        Ok(Self { writer, readers, tokens: known_tokens::KnownTokens::of(file) })
+        Ok(Self { writer, readers, tokens: known_tokens::KnownTokens::of(file), closed_well })
     }
 }
 

@@ -35,6 +35,9 @@ const FREE_SHARE: i64 = 16;
 /// Pages given back in one step.
 const VACUUM_PAGES: i64 = 512;
 
+/// Days back from today that are tried one by one where nothing else is known.
+const LOST_DAYS_MAX: i64 = 4_000;
+
 /// SQLITE_CORRUPT: a page is not what it should be.
 const MALFORMED: &str = "11";
 
@@ -123,7 +126,7 @@ async fn kept(
                 }
             }
             Err(error) if is_malformed(&error) => {
-                one_by_one(connection, table, (from, to), &mut found, lost).await?;
+                one_by_one(connection, table, *range, &mut found, lost).await?;
             }
             Err(error) => return Err(error),
         }
@@ -140,43 +143,46 @@ fn add_part(found: &mut Vec<Kept>, id: i64, part: &[u8]) {
     }
 }
 
+/// Day by day: what can be read is, and the other days are told.
 async fn one_by_one(
     connection: &mut SqliteConnection,
     table: &'static str,
-    (from, to): (i64, i64),
+    range: Days,
     found: &mut Vec<Kept>,
     lost: &mut Vec<(i64, i64)>,
 ) -> Result<(), sqlx::Error> {
-    let mut next = from;
-    while next <= to {
-        let sql = format!("SELECT id, data FROM \"{table}\" WHERE id >= ? AND id <= ? ORDER BY id LIMIT 1");
-        let row = sqlx::query(AssertSqlSafe(sql)).bind(next).bind(to).fetch_optional(&mut *connection).await;
-        match row {
-            Ok(None) => return Ok(()),
-            Ok(Some(row)) => {
-                let id: i64 = row.try_get(0)?;
-                add_part(found, id, row.try_get(1)?);
-                next = id + 1;
-            }
-            Err(error) if is_malformed(&error) => {
-                // The key alone can often still be read; otherwise the rest of the range is lost.
-                let sql = format!("SELECT id FROM \"{table}\" WHERE id >= ? AND id <= ? ORDER BY id LIMIT 1");
-                let id: Option<i64> = sqlx::query_scalar(AssertSqlSafe(sql))
-                    .bind(next)
-                    .bind(to)
-                    .fetch_optional(&mut *connection)
-                    .await
-                    .unwrap_or_default();
-                lost.push(of_key(id.unwrap_or(next)));
-                match id {
-                    Some(id) => next = id + 1,
-                    // A whole page: look behind it, in steps that grow.
-                    None => next += 1,
+    let (from, to) = (key(range.series, range.from), key(range.series, range.to) + PART_LAST);
+    let mut end = async |which: &str| {
+        let sql = format!("SELECT {which}(id) FROM \"{table}\" WHERE id BETWEEN ? AND ?");
+        let id: Result<Option<i64>, _> =
+            sqlx::query_scalar(AssertSqlSafe(sql)).bind(from).bind(to).fetch_one(&mut *connection).await;
+        // At the end of the damage nothing is known of where it ends.
+        id.map(|id| id.map(|id| of_key(id).1)).ok()
+    };
+    let (first, last) = match (end("min").await, end("max").await) {
+        (Some(None), _) | (_, Some(None)) => return Ok(()),
+        (first, last) => {
+            let today = crate::clock::now_ms().div_euclid(86_400_000);
+            (
+                first.flatten().unwrap_or(range.from.max(today - LOST_DAYS_MAX)),
+                last.flatten().unwrap_or(range.to.min(today + 1)),
+            )
+        }
+    };
+    for day in first..=last {
+        let sql = format!("SELECT id, data FROM \"{table}\" WHERE id BETWEEN ? AND ? ORDER BY id");
+        let rows = sqlx::query(AssertSqlSafe(sql))
+            .bind(key(range.series, day))
+            .bind(key(range.series, day) + PART_LAST)
+            .fetch_all(&mut *connection)
+            .await;
+        match rows {
+            Ok(rows) => {
+                for row in &rows {
+                    add_part(found, row.try_get(0)?, row.try_get(1)?);
                 }
-                if lost.len() > 4_096 {
-                    return Ok(());
-                }
             }
+            Err(error) if is_malformed(&error) => lost.push((range.series, day)),
             Err(error) => return Err(error),
         }
     }
@@ -304,9 +310,11 @@ async fn put_together(connection: &mut SqliteConnection, day: &WholeDay) -> Resu
             .bind(first + PART_LAST)
             .execute(&mut *tx)
             .await?;
-        upsert!(tx, "INSERT INTO \"column\" (id, data) ", "", parts(data), |tuple, (part, bytes)| {
-            tuple.push_bind(first + part).push_bind(*bytes)
-        });
+        if !data.is_empty() {
+            upsert!(tx, "INSERT INTO \"column\" (id, data) ", "", parts(data), |tuple, (part, bytes)| {
+                tuple.push_bind(first + part).push_bind(*bytes)
+            });
+        }
     }
     for (metric, n, data) in &day.summaries {
         let series = series.get(metric).ok_or_else(missing)?;
@@ -554,19 +562,26 @@ impl Shelf for Sqlite {
             .await
             .map_err(engine)?;
         let times = times.unwrap_or(0);
-        let keys: Vec<i64> = sqlx::query_scalar(
-            "SELECT ((id & 4294967295) >> 10) - 2097152 FROM summary WHERE id BETWEEN ? AND ?
-             UNION SELECT day FROM piece WHERE device = ? AND day BETWEEN ? AND ? ORDER BY 1",
-        )
-        .bind(key(times, from))
-        .bind(key(times, to))
-        .bind(device)
-        .bind(from)
-        .bind(to)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(engine)?;
-        Ok(keys)
+        let mut days = Err(sqlx::Error::RowNotFound);
+        // Both say the same; the second is looked at when a page of the first cannot be read.
+        for table in ["summary", "column"] {
+            let sql = format!(
+                "SELECT ((id & 4294967295) >> 10) - 2097152 FROM \"{table}\" WHERE id BETWEEN ? AND ?
+                 UNION SELECT day FROM piece WHERE device = ? AND day BETWEEN ? AND ? ORDER BY 1"
+            );
+            days = sqlx::query_scalar(AssertSqlSafe(sql))
+                .bind(key(times, from))
+                .bind(key(times, to) + PART_LAST)
+                .bind(device)
+                .bind(from)
+                .bind(to)
+                .fetch_all(&self.readers)
+                .await;
+            if !days.as_ref().is_err_and(is_malformed) {
+                break;
+            }
+        }
+        days.map_err(engine)
     }
 
     async fn seal(&self, change: &Seal) -> Result<bool, StoreError> {
@@ -597,6 +612,49 @@ impl Shelf for Sqlite {
         let mut connection = self.writer.acquire().await.map_err(engine)?;
         let outcome = put_together(&mut connection, day).await;
         keep_or_close(connection, outcome).map_err(engine)
+    }
+
+    async fn kept_from(&self) -> Result<Vec<(i64, i64)>, StoreError> {
+        sqlx::query_as("SELECT id, kept_from FROM metric WHERE kept_from IS NOT NULL")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(engine)
+    }
+
+    async fn forget(&self, metric: i64, before: i64, most: u32) -> Result<u64, StoreError> {
+        let mut connection = self.writer.acquire().await.map_err(engine)?;
+        let outcome = async {
+            let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+            sqlx::query("UPDATE metric SET kept_from = max(coalesce(kept_from, ?2), ?2) WHERE id = ?1")
+                .bind(metric)
+                .bind(before)
+                .execute(&mut *tx)
+                .await?;
+            let gone = sqlx::query(
+                "DELETE FROM \"column\" WHERE id IN (
+                   SELECT c.id FROM series s CROSS JOIN \"column\" c ON c.id >= s.id << 32 AND c.id < (s.id << 32 | ?2)
+                   WHERE s.metric = ?1 LIMIT ?3)",
+            )
+            .bind(metric)
+            .bind(key(0, before))
+            .bind(most)
+            .execute(&mut *tx)
+            .await?
+            .rows_affected();
+            tx.commit().await?;
+            Ok(gone)
+        }
+        .await;
+        keep_or_close(connection, outcome).map_err(engine)
+    }
+
+    async fn flaws(&self) -> Result<Vec<String>, StoreError> {
+        if self.closed_well {
+            return Ok(Vec::new());
+        }
+        let flaws: Vec<String> =
+            sqlx::query_scalar("PRAGMA quick_check(20)").fetch_all(&self.readers).await.map_err(engine)?;
+        Ok(flaws.into_iter().filter(|flaw| flaw != "ok").collect())
     }
 
     async fn upkeep(&self, all: bool) -> Result<bool, StoreError> {
