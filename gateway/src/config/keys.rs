@@ -84,7 +84,12 @@ pub static KEYS: &[Key] = &[
         r#""private""#,
         "Who may read without signing in: private or public.",
     ),
-    key("store.url", Kind::Text, r#""sqlite:casement.db""#, "The store, relative to data_dir."),
+    key(
+        "store.url",
+        Kind::Text,
+        r#""sqlite:casement.db""#,
+        "The store: a file, relative to data_dir, or a database.",
+    ),
     key("store.raw_days", Kind::Number, "0", "How long raw readings are kept; 0 for ever."),
     key("site.name", Kind::Text, r#""Casement""#, "What the place is called."),
     key("site.time_zone", Kind::Text, r#""""#, "IANA time zone of pages and exports; empty: UTC."),
