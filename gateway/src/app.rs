@@ -60,9 +60,9 @@ impl App {
         let bound = bind(&config)?;
         let counters = Arc::new(Counters::default());
         let keeper = keeper(&config, &bound, &counters, &mut lock)?;
-        let store = store::open(&config.store_url, &config.data_dir)
-            .await
-            .with_context(|| format!("the store {} cannot be opened", config.store_url))?;
+        let store = store::open(&config.store_url, &config.data_dir).await.with_context(|| {
+            format!("the store {} cannot be opened", store::without_password(&config.store_url))
+        })?;
         store.keep(config.retention.clone());
         let live = Arc::new(Live::new(config.site.bands));
         let (intake, writer) = Intake::new(Arc::clone(&store), Arc::clone(&live), Arc::clone(&counters));

@@ -12,6 +12,7 @@
 //! | [`directory`] | the front door of an authority: what it says of itself, and what time it says it is |
 //! | [`pki`] | certificates and keys made here, good ones and bad ones |
 //! | [`ports`] | port numbers that nobody else takes meanwhile |
+//! | [`postgres`] | a PostgreSQL of its own, in a temporary folder |
 //! | [`raw`] | bytes on a socket, for what no polite client sends |
 //! | [`csv_rows`] | the raw readings of a device, as the CSV answer has them |
 //! | [`cbor`] | a CBOR writer that shares no code with the gateway |
@@ -30,6 +31,7 @@ pub mod gateway;
 pub mod pebble;
 pub mod pki;
 pub mod ports;
+pub mod postgres;
 pub mod raw;
 pub mod report;
 pub mod small_disk;

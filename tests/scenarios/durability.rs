@@ -98,9 +98,13 @@ async fn kill_9_under_load_loses_and_doubles_nothing() -> Result<()> {
         Ok(text) => text.parse().context("CASEMENT_KILL_ROUNDS")?,
         Err(_) => 20,
     };
+    kill_under_load(&Home::public()?, rounds, "durability", "kill -9 under load").await
+}
+
+/// Kills the gateway of a home again and again while devices post, and looks at what is there each time.
+pub(crate) async fn kill_under_load(home: &Home, rounds: u64, figures: &str, title: &str) -> Result<()> {
     let seed = std::env::var("CASEMENT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(rounds);
     let mut dice = Dice::new(seed);
-    let home = Home::public()?;
     let mut devices = Vec::new();
     for n in 0..6 {
         let id = format!("device-{n}");
@@ -169,8 +173,8 @@ async fn kill_9_under_load_loses_and_doubles_nothing() -> Result<()> {
     audit(&gateway, &devices).await?;
     let readings: u64 = devices.iter().map(|device| device.acked).sum();
     report::figures(
-        "durability",
-        "kill -9 under load",
+        figures,
+        title,
         &[
             ("rounds", rounds.to_string()),
             ("acknowledged batches", acked_batches.to_string()),

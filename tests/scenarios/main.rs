@@ -15,6 +15,7 @@ mod full_disk;
 mod ingest;
 mod load;
 mod memory_and_start;
+mod postgres;
 mod reading;
 mod real_input;
 mod scan;

@@ -145,7 +145,7 @@ impl From<IntakeError> for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Busy(_) | StoreError::Contended => Self::new(
+            StoreError::Busy(_) | StoreError::Contended | StoreError::Unreachable(_) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "store_unavailable",
                 "the store is busy; try again",

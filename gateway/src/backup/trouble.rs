@@ -155,6 +155,9 @@ impl Trouble {
                 "nothing was changed; use another backup"
             }
             Self::Store(StoreError::UnknownUrl(_)) => "mend store.url",
+            Self::Store(StoreError::NotAFile) => {
+                "use the tools of PostgreSQL: pg_dump and pg_restore hold everything of it"
+            }
             Self::Store(_) => "is data_dir right, and may this user read and write it?",
         }
     }

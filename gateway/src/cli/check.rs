@@ -3,7 +3,7 @@
 use super::{BAD_CONFIG, Context, Done, Failure, out, say};
 use crate::config::{Config, Loaded, TlsSource};
 use crate::tls::pair::Pair;
-use crate::{clock, disk, keeper};
+use crate::{clock, disk, keeper, store};
 
 pub(super) fn check(context: &Context) -> Done {
     let Loaded { config, file, warnings } = context.load()?;
@@ -58,7 +58,7 @@ pub(super) fn check(context: &Context) -> Done {
     let dashboard = if config.dashboard_public { "public" } else { "private" };
     text.push_str(&format!(
         "[access]\ndashboard = \"{dashboard}\"\n[store]\nurl = {:?}\n[site]\nname = {:?}\ntime_zone = {:?}\nbands = {:?}\n",
-        without_password(&config.store_url),
+        store::without_password(&config.store_url),
         config.site.name,
         config.site.zone_name,
         config.site.bands.id
@@ -96,29 +96,4 @@ fn unusable(config: &Config) -> Vec<String> {
         }
     }
     problems
-}
-
-/// A store's URL may carry a password; it is not printed.
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    match rest.rsplit_once('@') {
-        Some((user, host)) => {
-            let name = user.split(':').next().unwrap_or_default();
-            format!("{scheme}://{name}:***@{host}")
-        }
-        None => url.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_in_the_store_s_url_is_not_printed() {
-        assert_eq!(without_password("postgres://me:se@cret@db/x"), "postgres://me:***@db/x");
-        assert_eq!(without_password("sqlite:casement.db"), "sqlite:casement.db");
-    }
 }

@@ -116,10 +116,14 @@ impl From<StoreError> for Failure {
             }
             StoreError::EngineTooOld { .. } => "build with the bundled SQLite",
             StoreError::UnknownUrl(_) => "mend store.url",
+            StoreError::NotAFile => {
+                "use the tools of PostgreSQL: pg_dump and pg_restore hold everything of it"
+            }
+            StoreError::Unreachable(_) => "is store.url right, and does the database run?",
             StoreError::SchemaTooNew { .. } => "use the later version",
             StoreError::Foreign => "set data_dir and store.url to where the store is",
             StoreError::Damaged(_) => "put a backup in its place: casement restore FILE --force",
-            StoreError::Engine(_) => "is data_dir right, and may this user write it?",
+            StoreError::Engine(_) => "are data_dir and store.url right, and may this user write there?",
         };
         Self::new(format!("{:#}", anyhow::Error::new(error)), fix)
     }

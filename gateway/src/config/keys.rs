@@ -84,7 +84,12 @@ pub static KEYS: &[Key] = &[
         r#""private""#,
         "Who may read without signing in: private or public.",
     ),
-    key("store.url", Kind::Text, r#""sqlite:casement.db""#, "The store, relative to data_dir."),
+    key(
+        "store.url",
+        Kind::Text,
+        r#""sqlite:casement.db""#,
+        "The store: a file, relative to data_dir, or a database.",
+    ),
     key(
         "store.raw_days",
         Kind::Number,

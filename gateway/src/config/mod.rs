@@ -29,7 +29,7 @@ pub struct Config {
     pub tls: Tls,
     /// Whether anybody may read without signing in.
     pub dashboard_public: bool,
-    /// The store, for example `sqlite:casement.db`.
+    /// The store, for example `sqlite:casement.db`; it may carry a password.
     pub store_url: String,
     /// How long raw readings are kept.
     pub retention: Retention,
@@ -270,8 +270,10 @@ fn build(found: &mut Found) -> Option<Config> {
         other => found.not_one_of("access.dashboard", other, &["private", "public"]),
     };
     let store_url = found.text("store.url");
-    if store_url.strip_prefix("sqlite:").is_none_or(str::is_empty) {
-        found.problem("store.url", "is not a store of this version", "use \"sqlite:casement.db\"");
+    let file = store_url.strip_prefix("sqlite:").is_some_and(|file| !file.is_empty());
+    if !file && !["postgres://", "postgresql://"].iter().any(|scheme| store_url.starts_with(scheme)) {
+        let fix = "use \"sqlite:casement.db\" or \"postgres://USER@HOST/DATABASE\"";
+        found.problem("store.url", "is not a store of this version", fix);
     }
     let retention = retention(found);
     let zone_name = found.text("site.time_zone");
@@ -521,6 +523,17 @@ mod tests {
         match parse(Some(Path::new("c.toml")), text, &environment) {
             Ok((_, warnings)) => warnings.iter().map(ToString::to_string).collect(),
             Err(bad) => bad.problems.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn a_store_is_a_file_or_a_database() {
+        for good in ["sqlite:x.db", "postgres://me:secret@db/x", "postgresql:///x?host=/run/postgresql"] {
+            assert_eq!(problems(&format!("[store]\nurl = {good:?}"), &[]), [""; 0], "{good}");
+        }
+        for bad in ["sqlite:", "postgres:x", "mysql://me:secret@db/x", ""] {
+            let told = problems(&format!("[store]\nurl = {bad:?}"), &[]).join("\n");
+            assert!(told.contains("store.url") && !told.contains("secret"), "{told}");
         }
     }
 

@@ -55,6 +55,8 @@ pub async fn tell<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     devices_and_tokens_are_kept(&*store).await;
     an_empty_store_answers_questions(&*store).await;
     what_is_sealed_reads_the_same(&*store).await;
+    the_ledger_tells_what_is_missing(&*store).await;
+    values_are_counted_by_value(&*store).await;
     let (newest, devices) = (store.newest().await.unwrap(), store.devices().await.unwrap());
     let all = store.export(&ExportFilter::default(), None, u32::MAX).await.unwrap().0;
     store.close().await;
@@ -292,6 +294,40 @@ async fn devices_and_tokens_are_kept(store: &dyn Store) {
     assert_eq!(store.token(&[9; 32]).await.unwrap(), None, "a session ends with its token");
     let orphan = Token { hash: [1; 32], scope: Scope::Device(self::device("nobody")), ..token };
     assert!(matches!(store.add_token(&orphan).await, Err(StoreError::Missing(_))));
+}
+
+async fn the_ledger_tells_what_is_missing(store: &dyn Store) {
+    assert_eq!(store.ledger(&device("nobody")).await.unwrap(), []);
+    let named = |boot, seqs: std::ops::Range<u64>| -> Vec<NewReading> {
+        seqs.map(|seq| reading(Some((boot, seq)), T0 + seq as i64 * 1_000, 1.0)).collect()
+    };
+    assert_eq!(append(store, "ledger", named(3, 65_530..65_545)).await, (15, 0));
+    store.compact().await.unwrap();
+    assert_eq!(append(store, "ledger", named(3, 65_550..65_560)).await, (10, 0));
+    assert_eq!(append(store, "ledger", named(2, 5..6)).await, (1, 0));
+    let one = Start { boot: 2, first: 5, last: 5, seen: 1, holes: vec![] };
+    let mut two = Start { boot: 3, first: 65_530, last: 65_559, seen: 25, holes: vec![(65_545, 65_549)] };
+    assert_eq!(store.ledger(&device("ledger")).await.unwrap(), [one.clone(), two.clone()]);
+    assert_eq!(two.missing(), 5);
+    assert_eq!(append(store, "ledger", named(3, 65_540..65_555)).await, (5, 10));
+    store.compact().await.unwrap();
+    (two.seen, two.holes) = (30, vec![]);
+    assert_eq!(store.ledger(&device("ledger")).await.unwrap(), [one, two]);
+}
+
+async fn values_are_counted_by_value(store: &dyn Store) {
+    let (from_ms, to_ms) = (T0, T0 + 40 * DAY_MS);
+    let spread = store.distribution(&device("long"), &co2(), from_ms, to_ms, Some(1_399.0)).await.unwrap();
+    let mut values: Vec<f64> =
+        raw(store, "long", from_ms, to_ms).await.into_iter().map(|(_, value)| value).collect();
+    values.sort_by(f64::total_cmp);
+    let rank = |share: f64| values[((share * values.len() as f64).ceil() as usize).max(1) - 1];
+    assert_eq!(spread.percentiles(&[0.0, 50.0, 95.0, 100.0]), [rank(0.0), rank(0.5), rank(0.95), rank(1.0)]);
+    assert_eq!(spread.count(), 5_000);
+    let above = values.iter().filter(|value| **value > 1_399.0).count() as u64;
+    assert_eq!(spread.above().unwrap().0, above);
+    let none = store.distribution(&device("nobody"), &co2(), from_ms, to_ms, None).await.unwrap();
+    assert_eq!((none.count(), none.above()), (0, None));
 }
 
 /// Everything that can be asked about one device.

@@ -11,7 +11,9 @@
 mod chunked;
 #[cfg(test)]
 pub mod conformance;
+mod postgres;
 mod sqlite;
+mod url;
 
 use crate::reading::{Appended, Device, ExportFilter, ExportRow, NewBatch, Retention, Start, StoredReading};
 use crate::telemetry::distribution::Distribution;
@@ -20,6 +22,7 @@ use async_trait::async_trait;
 use casement_proto::{DeviceId, Quantity};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+pub use url::without_password;
 
 /// What a token opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,8 +94,14 @@ pub enum StoreError {
         needed: &'static str,
     },
     /// The URL names a store this version does not have.
-    #[error("store.url \"{0}\" is not supported; use \"sqlite:FILE\"")]
+    #[error("store.url \"{0}\" is not supported; use \"sqlite:FILE\" or \"postgres://USER@HOST/DATABASE\"")]
     UnknownUrl(String),
+    /// The store is in a database, and what was asked for works on a file.
+    #[error("the store is a PostgreSQL database and not a file")]
+    NotAFile,
+    /// Nobody answers, or not to us.
+    #[error("the database cannot be reached")]
+    Unreachable(#[source] sqlx::Error),
     /// The schema is from a later version.
     #[error("the store was written by a later version of Casement (schema {found}, this one knows {known})")]
     SchemaTooNew {
@@ -211,15 +220,26 @@ impl Place {
     /// The place that the URL names, relative to the data directory.
     ///
     /// # Errors
-    /// [`StoreError::UnknownUrl`] when it names none.
+    /// [`StoreError::NotAFile`] when it names a database, [`StoreError::UnknownUrl`] when it names nothing.
     pub fn named(url: &str, data_dir: &Path) -> Result<Self, StoreError> {
+        if url::is_postgres(url) {
+            return Err(StoreError::NotAFile);
+        }
         match url.split_once(':') {
             Some(("sqlite", file)) => {
                 Ok(Self { file: data_dir.join(file.strip_prefix("//").unwrap_or(file)) })
             }
-            _ => Err(StoreError::UnknownUrl(url.to_owned())),
+            _ => Err(StoreError::UnknownUrl(without_password(url))),
         }
     }
+}
+
+/// Has the store that the URL names been made? Nothing is made by asking; when nobody can tell, [`open`] says why.
+pub async fn is_there(url: &str, data_dir: &Path) -> bool {
+    if url::is_postgres(url) {
+        return postgres::is_there(url).await;
+    }
+    Place::named(url, data_dir).map_or(true, |place| !matches!(place.file.try_exists(), Ok(false)))
 }
 
 /// Opens the store that the URL names, relative to the data directory.
@@ -227,7 +247,10 @@ impl Place {
 /// # Errors
 /// [`StoreError`] when it cannot be opened or brought to the current schema.
 pub async fn open(url: &str, data_dir: &Path) -> Result<Arc<dyn Store>, StoreError> {
-    let place = Place::named(url, data_dir)?;
-    let shelf = sqlite::Sqlite::open(&place.file).await?;
-    Ok(Arc::new(chunked::Chunked::open(Box::new(shelf)).await?))
+    let shelf: Box<dyn chunked::shelf::Shelf> = if url::is_postgres(url) {
+        Box::new(postgres::Postgres::open(url).await?)
+    } else {
+        Box::new(sqlite::Sqlite::open(&Place::named(url, data_dir)?.file).await?)
+    };
+    Ok(Arc::new(chunked::Chunked::open(shelf).await?))
 }

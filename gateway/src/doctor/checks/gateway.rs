@@ -3,6 +3,7 @@
 use super::{Finding, bytes, list, ok, problem, skipped, unknown, warning};
 use crate::answer::certificate::span;
 use crate::doctor::facts::{Facts, Kept, Store};
+use crate::store::without_password;
 use crate::telemetry::presence::Presence;
 use crate::telemetry::time;
 
@@ -92,7 +93,9 @@ pub(super) fn open_files(facts: &Facts) -> Finding {
 pub(super) fn store(facts: &Facts) -> Finding {
     match &facts.store {
         Err(why) => unknown(why),
-        Ok(Store::NotYet) => ok(format!("{} will be made by the first start", facts.config.store_url)),
+        Ok(Store::NotYet) => {
+            ok(format!("{} will be made by the first start", without_password(&facts.config.store_url)))
+        }
         Ok(Store::Open(kept)) => ok(format!("opens and answers; {} devices", kept.devices.len())),
         Ok(Store::Fails { why, disk_full: true }) => problem(
             why.clone(),

@@ -217,9 +217,8 @@ fn running(config: &Config) -> (super::facts::Fact<Option<Running>>, Option<List
 }
 
 async fn open_store(config: &Config) -> Store {
-    // Opening makes the file; a look must leave nothing behind.
-    let file = config.store_url.strip_prefix("sqlite:").map(|file| file.strip_prefix("//").unwrap_or(file));
-    if file.is_some_and(|file| matches!(config.data_dir.join(file).try_exists(), Ok(false))) {
+    // Opening makes what is not there; a look must leave nothing behind.
+    if !store::is_there(&config.store_url, &config.data_dir).await {
         return Store::NotYet;
     }
     match look_into_store(config).await {
