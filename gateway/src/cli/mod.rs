@@ -171,8 +171,17 @@ impl Context {
     }
 }
 
+/// A day of readings is unpacked in buffers of some 100 kB, and the C library gives each of them back to the system, page by
+/// page, only to ask for it again. It learns to keep what is as large as something that was once freed (mallopt(3),
+/// `M_MMAP_THRESHOLD`): 1 MB here, so that at most twice that stays.
+fn keep_buffers() {
+    const LARGEST: usize = 1 << 20;
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGEST)));
+}
+
 /// Runs the command in the arguments and gives its exit code.
 pub fn main() -> ExitCode {
+    keep_buffers();
     let arguments = Arguments::parse();
     crate::observe::log_to_stderr();
     // One cryptographic library for everything; nothing else is linked.

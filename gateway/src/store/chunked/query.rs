@@ -1,10 +1,11 @@
 //! Reading back.
 
+use super::blob::Damage;
 use super::block::{Block, from_times, from_values, spread};
 use super::fold::{Fold, RHYTHM_SAMPLE, threshold_ms};
 use super::names::Names;
 use super::record::{self, Packed, Record};
-use super::shelf::{Days, Kept, SeriesRow, Shelved, TIMES, Want};
+use super::shelf::{Days, Kept, Piece, SeriesRow, Shelved, TIMES, Want};
 use super::summary::{DAY_MS, HOUR_MS, Summary};
 use super::{Inner, ROWS, StoreError, damaged, day, names, state};
 use crate::reading::{ExportFilter, ExportRow, Start, StoredReading};
@@ -62,52 +63,59 @@ impl Seen {
     }
 }
 
-/// The values of some days, merged and in order, by day.
-fn values_of(
-    seen: &Seen,
-    shelved: &Shelved,
-    bad: &mut Vec<(i64, &'static str)>,
-) -> BTreeMap<i64, Vec<Value>> {
-    let mut by_day: BTreeMap<i64, Vec<Value>> = BTreeMap::new();
-    let of = |series: Option<i64>| shelved.columns.iter().filter(move |kept| Some(kept.series) == series);
-    let columns: HashMap<i64, &Kept> = of(seen.series).map(|kept| (kept.day, kept)).collect();
-    for times in of(seen.times) {
-        let Some(column) = columns.get(&times.day) else { continue };
-        match whole_day(times, column) {
-            // The first of a day: there is nothing to add it to.
-            Ok(values) => drop(by_day.insert(times.day, values)),
-            Err(damage) => bad.push((times.day, damage.0)),
-        }
-    }
-    for piece in &shelved.pieces {
-        match Block::from_piece(&piece.data) {
-            Ok(block) => by_day.entry(piece.day).or_default().extend(values_in(&block, seen.metric)),
-            Err(damage) => bad.push((piece.day, damage.0)),
-        }
-    }
-    for (_, day) in &shelved.lost {
-        bad.push((*day, "the database cannot read it"));
-    }
-    for (day, values) in seen.unsealed(shelved.sealed) {
-        by_day.entry(day).or_default().extend(values);
-    }
-    for values in by_day.values_mut() {
-        if !values.is_sorted_by_key(|(t_ms, ..)| *t_ms) {
-            // Stable: values of one instant stay in the order in which they came.
-            values.sort_by_key(|(t_ms, ..)| *t_ms);
-        }
-    }
-    by_day
+/// What there is of some days of a series, by day.
+struct Found<'a> {
+    metric: i64,
+    days: HashMap<i64, (&'a Kept, &'a Kept)>,
+    pieces: BTreeMap<i64, Vec<&'a Piece>>,
+    unsealed: BTreeMap<i64, Vec<Value>>,
 }
 
-fn whole_day(times: &Kept, column: &Kept) -> Result<Vec<Value>, super::blob::Damage> {
+impl<'a> Found<'a> {
+    fn new(seen: &Seen, shelved: &'a Shelved) -> Self {
+        let of = |series: Option<i64>| shelved.columns.iter().filter(move |kept| Some(kept.series) == series);
+        let columns: HashMap<i64, &Kept> = of(seen.series).map(|kept| (kept.day, kept)).collect();
+        let both = of(seen.times).filter_map(|times| Some((times.day, (times, *columns.get(&times.day)?))));
+        let mut pieces: BTreeMap<i64, Vec<&Piece>> = BTreeMap::new();
+        for piece in &shelved.pieces {
+            pieces.entry(piece.day).or_default().push(piece);
+        }
+        Self { metric: seen.metric, days: both.collect(), pieces, unsealed: seen.unsealed(shelved.sealed) }
+    }
+
+    /// Puts the values of a day, merged and in order, in place of what is in `into`; says why when a part cannot be read.
+    fn fill(&self, day: i64, into: &mut Vec<Value>) -> Result<(), &'static str> {
+        into.clear();
+        let mut bad = Ok(());
+        if let Some((times, column)) = self.days.get(&day)
+            && let Err(damage) = whole_day(times, column, into)
+        {
+            bad = Err(damage.0);
+        }
+        for piece in self.pieces.get(&day).into_iter().flatten() {
+            match Block::from_piece(&piece.data) {
+                Ok(block) => into.extend(values_in(&block, self.metric)),
+                Err(damage) => bad = Err(damage.0),
+            }
+        }
+        into.extend(self.unsealed.get(&day).into_iter().flatten());
+        if !into.is_sorted_by_key(|(t_ms, ..)| *t_ms) {
+            // Stable: values of one instant stay in the order in which they came.
+            into.sort_by_key(|(t_ms, ..)| *t_ms);
+        }
+        bad
+    }
+}
+
+fn whole_day(times: &Kept, column: &Kept, into: &mut Vec<Value>) -> Result<(), Damage> {
     let (times, states) = from_times(&times.data)?;
     let column = spread(from_values(&column.data)?);
     if column.len() != times.len() {
-        return Err(super::blob::Damage("its columns differ in length"));
+        return Err(Damage("its columns differ in length"));
     }
     let values = times.into_iter().zip(column).zip(states).map(|((t_ms, value), state)| (t_ms, value, state));
-    Ok(values.filter(|(_, value, _)| !value.is_nan()).collect())
+    into.extend(values.filter(|(_, value, _)| !value.is_nan()));
+    Ok(())
 }
 
 fn values_in(block: &Block, metric: i64) -> impl Iterator<Item = Value> {
@@ -189,10 +197,10 @@ impl Inner {
         Ok(Some(seen(device, metric, &rows, head, kept_from)))
     }
 
-    /// The values of some days, by day; days that are far apart are read one after the other.
-    async fn values(&self, seen: &Seen, days: &[i64]) -> Result<BTreeMap<i64, Vec<Value>>, StoreError> {
+    /// What the shelf has of some days at one moment.
+    async fn shelved(&self, seen: &Seen, days: &[i64]) -> Result<Shelved, StoreError> {
         let (Some(from), Some(to)) = (days.first().copied(), days.last().copied()) else {
-            return Ok(BTreeMap::new());
+            return Ok(Shelved::default());
         };
         // Neighbours in one question.
         let mut columns = Vec::new();
@@ -202,22 +210,29 @@ impl Inner {
             }
         }
         let want = Want { device: seen.device, columns, pieces: Some((from, to)), ..Want::default() };
-        let mut shelved = self.shelf.read(&want).await?;
-        shelved.pieces.retain(|piece| days.binary_search(&piece.day).is_ok());
-        let mut bad = Vec::new();
-        let mut values = values_of(seen, &shelved, &mut bad);
-        for (day, why) in bad {
-            tracing::error!(
-                device.number = seen.device,
-                metric.number = seen.metric,
-                day,
-                why,
-                "a part of a day cannot be read and is left out"
-            );
-            self.to_mend(seen.device, day);
+        let shelved = self.shelf.read(&want).await?;
+        for (_, day) in &shelved.lost {
+            self.lost(seen, *day, "the database cannot read it");
         }
-        values.retain(|day, _| days.binary_search(day).is_ok());
-        Ok(values)
+        Ok(shelved)
+    }
+
+    fn lost(&self, seen: &Seen, day: i64, why: &str) {
+        tracing::error!(
+            device.number = seen.device,
+            metric.number = seen.metric,
+            day,
+            why,
+            "a part of a day cannot be read and is left out"
+        );
+        self.to_mend(seen.device, day);
+    }
+
+    /// The values of one day, in order.
+    fn values(&self, seen: &Seen, found: &Found<'_>, day: i64, into: &mut Vec<Value>) {
+        if let Err(why) = found.fill(day, into) {
+            self.lost(seen, day, why);
+        }
     }
 
     /// Goes through a window in order. Whole days come as their summaries where that is asked for and enough is known of
@@ -238,6 +253,8 @@ impl Inner {
         let days: Vec<i64> =
             days.into_iter().filter(|found| (day(from_ms)..=day(to_ms - 1)).contains(found)).collect();
         let whole = |day: &i64| summaries.and_then(|summaries| summaries.get(day));
+        // One for all days: a day of values is large enough for memory to be given back and asked for each time.
+        let mut values = Vec::new();
         for run in days.chunk_by(|a, b| whole(a).is_some() == whole(b).is_some()) {
             if run.first().is_some_and(|day| whole(day).is_some()) {
                 for day in run {
@@ -249,8 +266,18 @@ impl Inner {
                 }
                 continue;
             }
-            for some in run.chunks(DAYS_AT_ONCE) {
-                for values in self.values(seen, some).await?.into_values() {
+            let mut left = run;
+            // Few at first: many who ask stop after the first of them.
+            let mut at_once = 1;
+            while let Some((some, more)) =
+                left.split_at_checked(at_once.min(left.len())).filter(|(some, _)| !some.is_empty())
+            {
+                left = more;
+                at_once = DAYS_AT_ONCE.min(2 * at_once);
+                let shelved = self.shelved(seen, some).await?;
+                let found = Found::new(seen, &shelved);
+                for day in some {
+                    self.values(seen, &found, *day, &mut values);
                     let first = values.partition_point(|(t_ms, ..)| *t_ms < from_ms);
                     let last = values.partition_point(|(t_ms, ..)| *t_ms < to_ms);
                     if let Some(inside) = values.get(first..last).filter(|inside| !inside.is_empty())
@@ -334,8 +361,10 @@ impl Inner {
         let begins = day(from_ms);
         if begins.saturating_mul(DAY_MS) < from_ms && shelved.summaries.iter().any(|kept| kept.day == begins)
         {
-            let values = self.values(seen, &[begins]).await?;
-            let ahead = values.into_values().flatten().map(|(t_ms, ..)| t_ms).filter(|t_ms| *t_ms < from_ms);
+            let shelved = self.shelved(seen, &[begins]).await?;
+            let mut values = Vec::new();
+            self.values(seen, &Found::new(seen, &shelved), begins, &mut values);
+            let ahead = values.into_iter().map(|(t_ms, ..)| t_ms).filter(|t_ms| *t_ms < from_ms);
             newest = newest.max(ahead.max());
         }
         Ok(newest)
@@ -446,7 +475,11 @@ impl Inner {
         let days: Vec<i64> = days.into_iter().collect();
         let mut found = Vec::new();
         for some in days.rchunks(2) {
-            for values in self.values(&seen, some).await?.into_values().rev() {
+            let shelved = self.shelved(&seen, some).await?;
+            let by_day = Found::new(&seen, &shelved);
+            let mut values = Vec::new();
+            for day in some.iter().rev() {
+                self.values(&seen, &by_day, *day, &mut values);
                 let since = values.iter().rev().filter(|(t_ms, ..)| *t_ms >= since_ms);
                 found.extend(since.map(|(t_ms, value, _)| (*t_ms, *value)));
             }

@@ -106,9 +106,11 @@ impl Place {
 
 async fn settle(file: &Path) -> Result<(), StoreError> {
     let mut connection = connect(&beside_others(file).busy_timeout(IN_USE_TIMEOUT)).await?;
-    let mode: String =
-        sqlx::query_scalar("PRAGMA journal_mode = DELETE").fetch_one(&mut connection).await.map_err(said)?;
+    let mode: Result<String, _> =
+        sqlx::query_scalar("PRAGMA journal_mode = DELETE").fetch_one(&mut connection).await;
+    // Closed in any case: one that is only dropped may still be open when somebody tries again.
     connection.close().await.map_err(said)?;
+    let mode = mode.map_err(said)?;
     if mode != "delete" {
         return Err(StoreError::Damaged(format!("its journal stays in mode {mode}")));
     }
