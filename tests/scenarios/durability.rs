@@ -1,10 +1,11 @@
 //! The promise that carries the product: what was acknowledged is there, once, whatever happens to the process.
 
 use anyhow::{Context, Result, bail, ensure};
-use harness::wait::{Dice, PATIENCE, Stopwatch};
+use harness::wait::{Dice, PATIENCE, Stopwatch, unix_ms};
 use harness::{Client, Gateway, Home, csv_rows, report};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -192,4 +193,75 @@ async fn audit(gateway: &Gateway, devices: &[Device]) -> Result<()> {
         device.audit(&reader).await?;
     }
     Ok(())
+}
+
+/// Rounds in which an import is killed.
+const IMPORTS: u64 = 30;
+
+/// Minutes in the file: over three weeks of two metrics, so that readings are appended, sealed, and put together to days.
+const MINUTES: i64 = 33_000;
+
+#[tokio::test]
+async fn kill_9_while_readings_are_sealed_and_days_put_together_loses_and_doubles_nothing() -> Result<()> {
+    let home = Home::public()?;
+    let begin = unix_ms() - 40 * 86_400_000;
+    let mut csv = String::from("Date,CO2,Temperature\n");
+    for n in 0..MINUTES {
+        let (co2, temperature) = (400 + (n * 7_919) % 1_200, (n * 31) % 90);
+        writeln!(csv, "{},{co2},{}.{}", begin + n * 60_000, 18 + temperature / 10, temperature % 10)?;
+    }
+    let file = home.path("year.csv");
+    std::fs::write(&file, csv)?;
+    let file = file.to_str().context("the path is text")?.to_owned();
+    let arguments =
+        ["import", &file, "--device", "attic", "--map", "Date=time,CO2=co2,Temperature=temperature"];
+
+    // How long one takes on this machine, in a home of its own.
+    let clock = Stopwatch::start();
+    Home::public()?.run(&arguments).await?.expect(0)?;
+    let whole = clock.elapsed();
+    let (mut rows, mut cut) = (0, 0);
+    for round in 0..IMPORTS {
+        let mut child = std::process::Command::new(harness::gateway::binary()?)
+            .args(arguments)
+            .arg("--config")
+            .arg(home.config())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()?;
+        // From the first moment to the last: appending, sealing, putting together.
+        tokio::time::sleep(whole.mul_f64((round + 1) as f64 / IMPORTS as f64)).await;
+        cut += u64::from(child.try_wait()?.is_none());
+        child.kill()?;
+        child.wait()?;
+        let now = exported(&home).await?;
+        ensure!(now.len() >= rows, "round {round}: {} rows of {rows} are left", now.len());
+        rows = now.len();
+        let distinct: BTreeSet<&String> = now.iter().collect();
+        ensure!(distinct.len() == rows, "round {round}: {} rows are there twice", rows - distinct.len());
+    }
+    home.run(&arguments).await?.expect(0)?;
+    let all = exported(&home).await?;
+    ensure!(all.len() as i64 == 2 * MINUTES, "{} rows", all.len());
+    let again = home.run(&arguments).await?.expect(0)?;
+    ensure!(again.stdout.contains(": 0 new"), "{}", again.stdout);
+    ensure!(exported(&home).await? == all);
+    report::figures(
+        "durability_import",
+        "kill -9 while readings are sealed and days put together",
+        &[
+            ("rounds", IMPORTS.to_string()),
+            ("cut off", cut.to_string()),
+            ("values in the end", all.len().to_string()),
+            ("lost, doubled", "0, 0".to_owned()),
+        ],
+    );
+    ensure!(cut >= IMPORTS / 3, "only {cut} imports were still running when they were killed");
+    Ok(())
+}
+
+/// Every row that is there, without its local time.
+async fn exported(home: &Home) -> Result<Vec<String>> {
+    let ran = home.run(&["export"]).await?.expect(0)?;
+    Ok(ran.stdout.lines().skip(1).map(str::to_owned).collect())
 }

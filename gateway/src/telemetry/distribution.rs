@@ -107,8 +107,10 @@ impl Hasher for Mixer {
     }
 
     fn write_u64(&mut self, n: u64) {
-        let mixed = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ (mixed >> 32);
+        // The low bits of most values are zero: the high ones are folded onto them before and after.
+        let folded = self.0 ^ n ^ (n >> 32);
+        let mixed = folded.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 29);
     }
 }
 

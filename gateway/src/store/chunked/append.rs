@@ -7,6 +7,7 @@ use crate::clock;
 use crate::reading::{Appended, NewBatch, StoredReading};
 use casement_proto::{DeviceId, Quantity};
 use std::collections::{HashMap, HashSet};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// An unnamed reading that was timed on receipt looks at most this far ahead for a free millisecond.
@@ -14,6 +15,10 @@ const SHIFT_MS_MAX: i64 = 20_000;
 
 /// How often another process may be first before the store counts as busy.
 const ATTEMPTS: usize = 10;
+
+/// How long another process that was first is reckoned with, and how much time each commit leaves it.
+const RIVALRY: Duration = Duration::from_secs(1);
+const WAY: Duration = Duration::from_millis(5);
 
 /// How long an append waits for memory.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,6 +40,7 @@ impl Inner {
     /// See [`crate::store::Store::append`].
     pub(super) async fn append(&self, batches: &[NewBatch]) -> Result<Vec<Appended>, StoreError> {
         self.wait_for_room().await?;
+        self.give_way().await;
         let _writing = self.writing.lock().await;
         for _ in 0..ATTEMPTS {
             // Each time: what another process did may have made this one forget.
@@ -62,6 +68,15 @@ impl Inner {
             self.follow().await?;
         }
         Err(StoreError::Contended)
+    }
+
+    /// Leaves others a moment, when there are others: whoever has just committed is nearer to the next commit than whoever
+    /// has to read what that was, and would always be first.
+    async fn give_way(&self) {
+        let rivalled = *self.rivalled.lock().unwrap_or_else(PoisonError::into_inner);
+        if rivalled.is_some_and(|at| clock::steady().duration_since(at) < RIVALRY) {
+            tokio::time::sleep(WAY).await;
+        }
     }
 
     /// Memory is bounded: whoever brings more than can be sealed waits.

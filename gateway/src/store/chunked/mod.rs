@@ -37,6 +37,7 @@ use record::Record;
 use shelf::{Marks, Shelf};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -64,6 +65,8 @@ struct Inner {
     retention: Mutex<Retention>,
     /// Days in which something cannot be read: device and day.
     damaged: Mutex<BTreeSet<(i64, i64)>>,
+    /// When another process was last found to have been first.
+    rivalled: Mutex<Option<Instant>>,
     closing: CancellationToken,
 }
 
@@ -86,6 +89,7 @@ impl Chunked {
             room: Notify::new(),
             retention: Mutex::default(),
             damaged: Mutex::default(),
+            rivalled: Mutex::default(),
             closing: CancellationToken::new(),
         });
         {
@@ -129,6 +133,7 @@ impl Inner {
 
     /// Takes in what others have done. The caller holds `writing`.
     async fn follow(&self) -> Result<(), StoreError> {
+        *self.rivalled.lock().unwrap_or_else(PoisonError::into_inner) = Some(crate::clock::steady());
         let since = self.memory().marks;
         let changes = self.shelf.changes(since).await?;
         if changes.marks.seals != since.seals {
