@@ -109,6 +109,15 @@ impl Retention {
     }
 }
 
+/// How large a store is and how fast it grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Growth {
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Bytes that a day adds, by the values of the last week; 0 when there were none.
+    pub per_day: u64,
+}
+
 /// One value on its way out of the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportRow {

@@ -21,6 +21,7 @@ mod real_input;
 mod scan;
 mod simulate;
 mod statistics;
+mod storm;
 mod stream;
 mod unfriendly;
 

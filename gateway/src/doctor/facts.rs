@@ -1,6 +1,7 @@
 //! Everything the doctor found out, as plain data. Checks are given this and nothing else.
 
 use crate::config::{Acme, Config, Problem, TlsSource};
+use crate::reading::Growth;
 use crate::renewal::{Certificate, Challenge, Memory, Trouble, Wanted, names};
 use crate::telemetry::presence::Rhythm;
 use crate::tls::acme::Offer;
@@ -189,6 +190,8 @@ pub struct Kept {
     pub readers: usize,
     /// Tokens that administer and are good.
     pub admins: usize,
+    /// How large it is and how fast it grows.
+    pub growth: Growth,
 }
 
 /// A device.

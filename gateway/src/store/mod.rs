@@ -15,7 +15,9 @@ mod postgres;
 mod sqlite;
 mod url;
 
-use crate::reading::{Appended, Device, ExportFilter, ExportRow, NewBatch, Retention, Start, StoredReading};
+use crate::reading::{
+    Appended, Device, ExportFilter, ExportRow, Growth, NewBatch, Retention, Start, StoredReading,
+};
 use crate::telemetry::distribution::Distribution;
 use crate::telemetry::series::{Points, Window};
 use async_trait::async_trait;
@@ -182,6 +184,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<(Vec<ExportRow>, Option<ExportCursor>), StoreError>;
     /// How many values an export will hand out.
     async fn count(&self, filter: &ExportFilter) -> Result<u64, StoreError>;
+    /// How large it is and how fast it grows. Looks at every day that is kept: not for every minute.
+    async fn growth(&self, now_ms: i64) -> Result<Growth, StoreError>;
     /// Keeps raw values for so long from now on. What is older is forgotten by and by; the hours of it stay.
     fn keep(&self, retention: Retention);
     /// Brings everything into its final, smallest form now, which otherwise happens by and by. Takes its time.

@@ -3,11 +3,15 @@
 use super::{Finding, bytes, list, ok, problem, skipped, unknown, warning};
 use crate::answer::certificate::span;
 use crate::config::TlsSource;
-use crate::doctor::facts::{Facts, Folder};
+use crate::doctor::facts::{Facts, Folder, Store};
+use crate::reading::Growth;
 use crate::telemetry::time;
 
 /// Less than this is little room on a disk, in bytes.
 const SPACE_MIN: u64 = 200_000_000;
+
+/// Days that the disk should last at the pace of the last week.
+const DAYS_MIN: u64 = 60;
 
 /// With less than this writing will fail soon, in bytes.
 const SPACE_NONE: u64 = 20_000_000;
@@ -116,14 +120,30 @@ pub(super) fn disk(facts: &Facts) -> Finding {
         Err(why) => return unknown(why),
     };
     let dir = facts.config.data_dir.display();
-    let text = format!("{} of {} free", bytes(space.free), bytes(space.total));
+    let mut text = format!("{} of {} free", bytes(space.free), bytes(space.total));
+    let growth = match &facts.store {
+        Ok(Store::Open(kept)) => kept.growth,
+        _ => Growth::default(),
+    };
+    // What the last week's readings take, a day.
+    let days_left = space.free.checked_div(growth.per_day);
+    if let Some(days) = days_left {
+        let left = match days {
+            0..=729 => format!("{days} days"),
+            _ => format!("{} years", days / 365),
+        };
+        text = format!("{text}; the store grows by {} a day, which lasts {left}", bytes(growth.per_day));
+    }
     let fix = format!(
         "Make room on the file system of {dir}: `sudo journalctl --vacuum-size=100M` and `sudo apt-get clean` free some; `du -xh / | sort -h | tail` shows the rest; or enlarge the disk."
     );
     if space.free < SPACE_NONE {
         return problem(format!("{text}: the disk is full"), fix);
     }
-    if space.free < SPACE_MIN || space.free < space.total / 10 {
+    if space.free < SPACE_MIN
+        || space.free < space.total / 10
+        || days_left.is_some_and(|days| days < DAYS_MIN)
+    {
         return warning(text, fix);
     }
     ok(text)

@@ -4,6 +4,7 @@ use super::*;
 use crate::config;
 use crate::doctor::Report;
 use crate::doctor::facts::*;
+use crate::reading::Growth;
 use crate::renewal::{
     Account, Ari, Attempt, Certificate, Challenge, Memory, Outcome, Reason, Stopped, Trouble,
 };
@@ -123,6 +124,7 @@ fn well(text: &str) -> Facts {
         }],
         readers: 1,
         admins: 1,
+        growth: Growth { bytes: 40_000_000, per_day: 200_000 },
     }));
     let offer = Offer {
         profiles: vec!["classic".to_owned(), "shortlived".to_owned()],
@@ -902,6 +904,19 @@ const FAULTS: &[Fault] = &[
         "disk",
         Status::Warning,
         "150 MB of 1.0 GB free",
+        "Make room",
+    ),
+    (
+        "a store that outgrows its disk",
+        PUBLIC,
+        |f| {
+            if let Ok(Store::Open(kept)) = &mut f.store {
+                kept.growth = Growth { bytes: 9_000_000_000, per_day: 500_000_000 };
+            }
+        },
+        "disk",
+        Status::Warning,
+        "grows by 500 MB a day, which lasts 36 days",
         "Make room",
     ),
     (

@@ -261,7 +261,8 @@ async fn look_into_store(config: &Config) -> Result<Kept, StoreError> {
                 Scope::Device(_) | Scope::Session { .. } => {}
             }
         }
-        Ok(Kept { devices, readers, admins })
+        let growth = store.growth(now_ms).await?;
+        Ok(Kept { devices, readers, admins, growth })
     }
     .await;
     store.close().await;

@@ -10,7 +10,7 @@
 
 mod append;
 mod blob;
-mod block;
+pub(super) mod block;
 mod fold;
 mod memory;
 #[cfg(test)]
@@ -25,8 +25,8 @@ pub(super) mod shelf;
 pub(super) mod summary;
 
 use super::{
-    Appended, Device, ExportCursor, ExportFilter, ExportRow, NewBatch, Retention, Start, Store, StoreError,
-    StoredReading, Token,
+    Appended, Device, ExportCursor, ExportFilter, ExportRow, Growth, NewBatch, Retention, Start, Store,
+    StoreError, StoredReading, Token,
 };
 use crate::telemetry::distribution::Distribution;
 use crate::telemetry::series::{Points, Window};
@@ -375,6 +375,17 @@ impl Store for Chunked {
 
     async fn count(&self, filter: &ExportFilter) -> Result<u64, StoreError> {
         self.inner.count(filter).await
+    }
+
+    async fn growth(&self, now_ms: i64) -> Result<Growth, StoreError> {
+        /// Days that are looked at, the last of which are over.
+        const WEEK: i64 = 7;
+        let today = day(now_ms);
+        let weight = self.inner.shelf.weight(today - WEEK, today).await?;
+        let a_day = u128::from(weight.values_between) * u128::from(weight.bytes)
+            / u128::from(weight.values.max(1))
+            / WEEK.unsigned_abs() as u128;
+        Ok(Growth { bytes: weight.bytes, per_day: u64::try_from(a_day).unwrap_or(u64::MAX) })
     }
 
     fn keep(&self, retention: Retention) {

@@ -1,7 +1,8 @@
 //! The engine against a simple model of it, by chance, with a crash between any two steps of the shelf.
 
 use super::shelf::{
-    Changes, DeviceRow, LogRow, Marks, NamesKey, Seal, SeriesRow, Shelf, Shelved, Waiting, Want, WholeDay,
+    Changes, DeviceRow, LogRow, Marks, NamesKey, Seal, SeriesRow, Shelf, Shelved, Waiting, Want, Weight,
+    WholeDay,
 };
 use super::summary::DAY_MS;
 use super::{Chunked, fold};
@@ -69,6 +70,7 @@ impl Shelf for Mortal {
         async fn latest(&self) -> Vec<(DeviceRow, Vec<u8>)>;
         async fn days(&self, device: i64, from: i64, to: i64) -> Vec<i64>;
         async fn waiting(&self) -> Vec<Waiting>;
+        async fn weight(&self, from: i64, to: i64) -> Weight;
         async fn kept_from(&self) -> Vec<(i64, i64)>;
         async fn flaws(&self) -> Vec<String>;
         async fn names_of(&self, device: i64) -> Vec<(NamesKey, Vec<u8>)>;

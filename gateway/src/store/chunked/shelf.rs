@@ -210,6 +210,14 @@ pub(crate) struct SeriesRow {
     pub(crate) metric: i64,
 }
 
+/// See [`Shelf::weight`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Weight {
+    pub(crate) bytes: u64,
+    pub(crate) values: u64,
+    pub(crate) values_between: u64,
+}
+
 /// A database.
 #[async_trait]
 pub(crate) trait Shelf: Send + Sync + 'static {
@@ -256,6 +264,8 @@ pub(crate) trait Shelf: Send + Sync + 'static {
     async fn forget(&self, metric: i64, before: i64, most: u32) -> Result<u64, StoreError>;
     /// Looks for flaws of the database when it was not closed well; gives what they are.
     async fn flaws(&self) -> Result<Vec<String>, StoreError>;
+    /// Bytes on disk, values in days, and those from one day up to before another.
+    async fn weight(&self, from: i64, to: i64) -> Result<Weight, StoreError>;
     /// Looks after files: gives back some room that will hardly be needed soon, or all that is not needed now, and says
     /// whether there may be more.
     async fn upkeep(&self, all: bool) -> Result<bool, StoreError>;

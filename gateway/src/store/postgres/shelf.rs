@@ -4,7 +4,7 @@ use super::{LOCK_PARTITIONS, LOCKS, Postgres, people, within};
 use crate::reading::Device;
 use crate::store::chunked::shelf::{
     Changes, Days, DeviceRow, Kept, LogRow, Marks, NamesKey, Piece, Seal, SeriesRow, Shelf, Shelved, Waiting,
-    Want, WholeDay,
+    Want, Weight, WholeDay,
 };
 use crate::store::{StoreError, Token};
 use async_trait::async_trait;
@@ -664,6 +664,21 @@ impl Shelf for Postgres {
     async fn flaws(&self) -> Result<Vec<String>, StoreError> {
         // The server looks after its own pages; blobs have checksums of ours.
         Ok(Vec::new())
+    }
+
+    async fn weight(&self, from: i64, to: i64) -> Result<Weight, StoreError> {
+        self.reading(async |connection| {
+            let row: (i64, i64, i64) = sqlx::query_as(
+                "SELECT pg_database_size(current_database()), coalesce(sum(n), 0)::int8,
+                        coalesce(sum(n) FILTER (WHERE day >= $1 AND day < $2), 0)::int8 FROM summary",
+            )
+            .bind(from)
+            .bind(to)
+            .fetch_one(connection)
+            .await?;
+            Ok(Weight { bytes: unsigned(row.0), values: unsigned(row.1), values_between: unsigned(row.2) })
+        })
+        .await
     }
 
     async fn upkeep(&self, _all: bool) -> Result<bool, StoreError> {

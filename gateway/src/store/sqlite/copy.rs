@@ -1,12 +1,16 @@
 //! Whole stores as files: one copied while others use it, one examined, one put to rest.
 
+use super::shelf::add_part;
 use super::{BUSY_TIMEOUT, MIGRATIONS, Sqlite, engine, engine_is_sound};
+use crate::store::chunked::block::{self, Block};
+use crate::store::chunked::names::Names;
 use crate::store::chunked::record;
-use crate::store::chunked::shelf::Shelf;
+use crate::store::chunked::shelf::{Kept, Shelf};
+use crate::store::chunked::summary::Summary;
 use crate::store::{Contents, Place, StoreError};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -161,7 +165,92 @@ async fn sound(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     if dangling.is_some() {
         return Err(StoreError::Damaged("a row refers to what is not there".to_owned()));
     }
-    same_tables(connection, schema).await
+    same_tables(connection, schema).await?;
+    if schema > ROWS_ONLY {
+        every_blob(connection).await?;
+    }
+    Ok(())
+}
+
+/// Rows of blobs looked at together.
+const BLOBS_AT_ONCE: i64 = 500;
+
+/// Every blob has its checksum and can be unpacked.
+async fn every_blob(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let times: Vec<i64> = sqlx::query_scalar("SELECT id FROM series WHERE metric = 0")
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(said)?;
+    let times: HashSet<i64> = times.into_iter().collect();
+    for (table, key) in [("log", "last"), ("piece", "id"), ("summary", "id"), ("column", "id")] {
+        let sql = format!("SELECT {key}, data FROM \"{table}\" WHERE {key} > ?1 ORDER BY {key} LIMIT ?2");
+        let (mut after, mut whole): (i64, Vec<Kept>) = (0, Vec::new());
+        loop {
+            let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(sqlx::AssertSqlSafe(sql.clone()))
+                .bind(after)
+                .bind(BLOBS_AT_ONCE)
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(said)?;
+            let Some((last, _)) = rows.last() else { break };
+            after = *last;
+            for (id, data) in rows {
+                let damaged = |damage| StoreError::Damaged(format!("{table} {id}: {damage}"));
+                match table {
+                    "log" => drop(record::from_row(&data).map_err(damaged)?),
+                    "piece" => drop(Block::from_piece(&data).map_err(damaged)?),
+                    "summary" => drop(Summary::from_blob(0, &data).map_err(damaged)?),
+                    _ => {
+                        add_part(&mut whole, id, &data);
+                        // The last one may have parts to come.
+                        if whole.len() > 1 {
+                            one_column(&times, &whole.remove(0))?;
+                        }
+                    }
+                }
+            }
+        }
+        if let Some(kept) = whole.first() {
+            one_column(&times, kept)?;
+        }
+    }
+    ledger(connection).await
+}
+
+async fn ledger(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let (mut device, mut boot, mut block) = (i64::MIN, i64::MIN, i64::MIN);
+    loop {
+        let rows: Vec<(i64, i64, i64, Vec<u8>)> = sqlx::query_as(
+            "SELECT device, boot, block, data FROM ledger WHERE (device, boot, block) > (?, ?, ?)
+             ORDER BY device, boot, block LIMIT ?",
+        )
+        .bind(device)
+        .bind(boot)
+        .bind(block)
+        .bind(BLOBS_AT_ONCE)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(said)?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for (of, in_boot, at, data) in rows {
+            Names::from_blob(&data)
+                .map_err(|damage| StoreError::Damaged(format!("ledger of device {of}: {damage}")))?;
+            (device, boot, block) = (of, in_boot, at);
+        }
+    }
+}
+
+fn one_column(times: &HashSet<i64>, kept: &Kept) -> Result<(), StoreError> {
+    let unpacked = if times.contains(&kept.series) {
+        block::from_times(&kept.data).map(drop)
+    } else {
+        block::from_values(&kept.data).map(drop)
+    };
+    unpacked.map_err(|damage| {
+        StoreError::Damaged(format!("series {} of day {}: {damage}", kept.series, kept.day))
+    })
 }
 
 /// A file from elsewhere brings its own tables along, and perhaps triggers.

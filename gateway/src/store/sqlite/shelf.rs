@@ -4,7 +4,7 @@ use super::{Sqlite, engine, keep_or_close, people};
 use crate::reading::Device;
 use crate::store::chunked::shelf::{
     Changes, DAYS, Days, DeviceRow, Kept, LogRow, Marks, NamesKey, Piece, Seal, SeriesRow, Shelf, Shelved,
-    Waiting, Want, WholeDay,
+    Waiting, Want, Weight, WholeDay,
 };
 use crate::store::{StoreError, Token};
 use async_trait::async_trait;
@@ -135,7 +135,7 @@ async fn kept(
 }
 
 /// Adds a part to the column it is of. One that misses its first part, or one in between, fails its checksum.
-fn add_part(found: &mut Vec<Kept>, id: i64, part: &[u8]) {
+pub(super) fn add_part(found: &mut Vec<Kept>, id: i64, part: &[u8]) {
     let (series, day) = of_key(id);
     match found.last_mut() {
         Some(kept) if (kept.series, kept.day) == (series, day) => kept.data.extend_from_slice(part),
@@ -655,6 +655,21 @@ impl Shelf for Sqlite {
         let flaws: Vec<String> =
             sqlx::query_scalar("PRAGMA quick_check(20)").fetch_all(&self.readers).await.map_err(engine)?;
         Ok(flaws.into_iter().filter(|flaw| flaw != "ok").collect())
+    }
+
+    async fn weight(&self, from: i64, to: i64) -> Result<Weight, StoreError> {
+        let row: (i64, i64, i64) = sqlx::query_as(
+            "SELECT (SELECT page_count FROM pragma_page_count()) * (SELECT page_size FROM pragma_page_size()),
+                    coalesce(sum(n), 0),
+                    coalesce(sum(n) FILTER (WHERE ((id & 4294967295) >> 10) - 2097152 BETWEEN ?1 AND ?2 - 1), 0)
+             FROM summary",
+        )
+        .bind(from)
+        .bind(to)
+        .fetch_one(&self.readers)
+        .await
+        .map_err(engine)?;
+        Ok(Weight { bytes: unsigned(row.0), values: unsigned(row.1), values_between: unsigned(row.2) })
     }
 
     async fn upkeep(&self, all: bool) -> Result<bool, StoreError> {

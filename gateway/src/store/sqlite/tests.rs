@@ -115,6 +115,10 @@ async fn a_damaged_column_loses_its_day_and_nothing_else() {
     store.close().await;
     let day = begin_ms / DAY_MS + 3;
     spoil(folder.path(), "column", 1, 1, day).await;
+    let place = Place::named("sqlite:casement.db", folder.path()).unwrap();
+    place.settle().await.unwrap();
+    let verdict = Place::examine(&place.file, true).await.unwrap_err().to_string();
+    assert!(verdict.contains("series 2") && verdict.contains("checksum"), "{verdict}");
 
     let shelf = Sqlite::open(&folder.path().join("casement.db")).await.unwrap();
     let store = Chunked::open_at_rest(Box::new(shelf)).await.unwrap();
@@ -136,6 +140,20 @@ async fn a_damaged_column_loses_its_day_and_nothing_else() {
     let file = Sqlite::open(&folder.path().join("casement.db")).await.unwrap();
     assert_eq!(number(&file, "SELECT count(*) FROM damaged").await, 1);
     drop(file);
+}
+
+#[tokio::test]
+async fn growth_is_what_a_week_of_values_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open("sqlite:casement.db", folder.path()).await.unwrap();
+    let now_ms = crate::clock::now_ms();
+    assert_eq!(store.growth(now_ms).await.unwrap().per_day, 0);
+    filled(&*store, 0).await;
+    let growth = store.growth(now_ms).await.unwrap();
+    // Seven of ten days, and as much each.
+    assert_eq!(growth.per_day, growth.bytes / 10);
+    assert_eq!(store.growth(now_ms + 300 * DAY_MS).await.unwrap().per_day, 0);
+    store.close().await;
 }
 
 #[tokio::test]
