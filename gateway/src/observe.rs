@@ -37,6 +37,8 @@ pub enum Outcome {
     Duplicate,
     /// Never acceptable.
     Rejected,
+    /// A value other than the one that was there first.
+    Conflicting,
 }
 
 /// Label of [`Counters::readings`].

@@ -66,6 +66,8 @@ pub struct Appended {
     pub stored: Vec<StoredReading>,
     /// How many were there before.
     pub duplicate: usize,
+    /// Values of unnamed readings that differ from the one that has their instant; the first stays.
+    pub conflicting: usize,
 }
 
 /// Most holes of a start that are told.

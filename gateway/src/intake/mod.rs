@@ -259,6 +259,7 @@ impl Writer {
                 for ((answer, _permit), appended) in answers.into_iter().zip(outcome) {
                     self.counters.count(Outcome::Stored, appended.stored.len());
                     self.counters.count(Outcome::Duplicate, appended.duplicate);
+                    self.counters.count(Outcome::Conflicting, appended.conflicting);
                     // The client may have hung up; the readings are stored all the same.
                     let _gone = answer.send(Ok(appended));
                 }

@@ -103,6 +103,11 @@ async fn readings_without_a_name_are_named_by_their_time(store: &dyn Store) {
     assert_eq!(append(store, "unnamed", vec![reading(None, T0, 500.0)]).await, (1, 0));
     // The first value of an instant wins.
     assert_eq!(append(store, "unnamed", vec![reading(None, T0, 999.0)]).await, (0, 1));
+    let again = store
+        .append(&[batch("unnamed", vec![reading(None, T0, 999.0), reading(None, T0, 500.0)])])
+        .await
+        .unwrap();
+    assert_eq!((again[0].duplicate, again[0].conflicting), (2, 1), "another value is told from the same one");
     // A quantity that is new at that instant is added.
     let mut more = reading(None, T0, 999.0);
     more.values = Box::new([(co2(), 999.0), (Quantity::parse("temperature").unwrap(), 21.5)]);

@@ -32,8 +32,6 @@ struct Staged {
     marks: Marks,
     outcome: Vec<Appended>,
     records: Vec<Record>,
-    /// Values that are not stored because another one has their name.
-    conflicts: u64,
 }
 
 impl Inner {
@@ -56,7 +54,6 @@ impl Inner {
             if self.shelf.commit(staged.marks, last, packed.to_row()).await? {
                 let mut memory = self.memory();
                 memory.apply(&staged.records, clock::now_ms());
-                memory.conflicts += staged.conflicts;
                 let many = memory.unsealed() > rules::UNSEALED_SOFT;
                 drop(memory);
                 if many {
@@ -289,10 +286,9 @@ impl Inner {
                             }
                         }
                         let had = values.len();
-                        let conflicts = &mut staged.conflicts;
                         values.retain(|(metric, _, value)| match taken.get(&(device, *metric, t_ms)) {
                             Some(bits) => {
-                                *conflicts += u64::from(*bits != value.to_bits());
+                                appended.conflicting += usize::from(*bits != value.to_bits());
                                 false
                             }
                             None => true,

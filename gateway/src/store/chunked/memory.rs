@@ -76,8 +76,6 @@ struct Block {
 pub(crate) struct Memory {
     /// How far the store is, as far as this process knows.
     pub(crate) marks: Marks,
-    /// Values that were not stored because another one has their name.
-    pub(crate) conflicts: u64,
     heads: HashMap<i64, Head>,
     numbers: HashMap<DeviceId, i64>,
     metrics: HashMap<String, i64>,
