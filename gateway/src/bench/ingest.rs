@@ -1,6 +1,6 @@
 //! Readings through the real intake, writer, store and fan-out, in this process.
 
-use super::generate::{self, DAY_MS};
+use super::generate;
 use super::report::Report;
 use super::statistics::{Fifths, Latencies};
 use super::{BenchError, Progress, Tell, host};
@@ -10,6 +10,7 @@ use crate::live::Live;
 use crate::observe::Counters;
 use crate::reading::{NewBatch, NewReading};
 use crate::store;
+use crate::telemetry::time::DAY_MS;
 use casement_proto::band::PROFILES;
 use casement_proto::{DeviceId, Quantity};
 use std::path::Path;

@@ -4,6 +4,7 @@
 use super::*;
 use crate::reading::NewReading;
 use crate::telemetry::series::Data;
+use crate::telemetry::time::DAY_MS;
 use casement_proto::State;
 use std::future::Future;
 
@@ -354,8 +355,6 @@ async fn everything(
     let recent = store.recent(&device(id), &co2(), T0, 700).await.unwrap();
     (rows, charts, recent, store.quantities(&device(id)).await.unwrap())
 }
-
-const DAY_MS: i64 = 86_400_000;
 
 async fn what_is_sealed_reads_the_same(store: &dyn Store) {
     // Nine days with a night's silence in each, times in disorder, a second metric in every third reading, and a state.

@@ -6,7 +6,7 @@ use super::record::{Packed, Record};
 use super::rules::Unsealed;
 use super::shelf::{DeviceRow, Marks, NamesKey};
 use casement_proto::{DeviceId, Quantity};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Blocks of the ledger that are kept when they are on disk.
 const LEDGER_BLOCKS_MAX: usize = 65_536;
@@ -31,6 +31,8 @@ pub(crate) struct Head {
     since_ms: i64,
     /// The newest by time, and the later of two.
     pub(crate) newest: Option<Record>,
+    /// What the readings here measured.
+    pub(crate) metrics: BTreeSet<i64>,
 }
 
 impl Head {
@@ -44,6 +46,7 @@ impl Head {
             last: 0,
             since_ms: 0,
             newest: None,
+            metrics: BTreeSet::new(),
         }
     }
 
@@ -54,6 +57,7 @@ impl Head {
         }
         self.last = record.id;
         self.packed.push(record);
+        self.metrics.extend(record.values.iter().map(|(metric, _)| *metric));
         if self.newest.as_ref().is_none_or(|newest| newest.t_ms <= record.t_ms) {
             self.newest = Some(record.clone());
         }
@@ -271,6 +275,7 @@ impl Memory {
                 head.sealed_newest_ms.max(sealed.newest.as_ref().map(|newest| newest.t_ms));
             head.packed = Packed::default();
             head.newest = None;
+            head.metrics.clear();
             left.iter().for_each(|record| head.push(record, now_ms));
             self.unsealed -= had - left.len();
         }

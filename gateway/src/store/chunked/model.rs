@@ -4,12 +4,12 @@ use super::shelf::{
     Changes, DeviceRow, LogRow, Marks, NamesKey, Seal, SeriesRow, Shelf, Shelved, Waiting, Want, Weight,
     WholeDay,
 };
-use super::summary::DAY_MS;
 use super::{Chunked, fold};
 use crate::reading::{Device, ExportFilter, ExportRow, NewBatch, NewReading};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError, Token};
 use crate::telemetry::series::{self, Data, Window};
+use crate::telemetry::time::DAY_MS;
 use async_trait::async_trait;
 use casement_proto::{DeviceId, Quantity, State};
 use proptest::prelude::*;

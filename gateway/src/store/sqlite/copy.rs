@@ -388,7 +388,7 @@ fn said(error: sqlx::Error) -> StoreError {
 mod tests {
     use super::*;
     use crate::reading::{NewBatch, NewReading};
-    use crate::store::sqlite::LAYOUT;
+    use crate::store::sqlite::PAGE_SIZE;
     use crate::store::{Store, open};
     use casement_proto::{DeviceId, Quantity, State};
     use std::sync::Arc;
@@ -492,7 +492,7 @@ mod tests {
             let said = verdict(text).await;
             assert!(matches!(said, Err(StoreError::Foreign)), "{} bytes: {said:?}", text.len());
         }
-        let size = LAYOUT.page_size as usize;
+        let size = PAGE_SIZE as usize;
         for page in 1..whole.len() / size {
             let mut bytes = whole.clone();
             bytes[page * size..(page + 1) * size].fill(0x5a);

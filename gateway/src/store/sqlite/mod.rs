@@ -39,13 +39,9 @@ const MIGRATIONS: &[&str] = &[
 /// The last step waits until all rows of the first layout have been taken over.
 const DROP_ROWS: &str = include_str!("../../../migrations/sqlite/0003_drop_rows.sql");
 
-/// How a new file is laid out.
-struct Layout {
-    /// In bytes. A commit writes at least one page, so that small ones spare a memory card; columns pack less well into smaller ones.
-    page_size: u32,
-}
-
-const LAYOUT: Layout = Layout { page_size: 8_192 };
+/// Bytes in a page of a new file. A commit writes at least one page, so that small ones spare a memory card; columns pack
+/// less well into smaller ones.
+const PAGE_SIZE: u32 = 8_192;
 
 /// The SQLite implementation.
 pub(super) struct Sqlite {
@@ -78,9 +74,7 @@ impl Sqlite {
             .test_before_acquire(false)
             .acquire_timeout(BUSY_TIMEOUT)
             // These write: they are for the one that may.
-            .connect_with(
-                options.clone().page_size(LAYOUT.page_size).auto_vacuum(SqliteAutoVacuum::Incremental),
-            )
+            .connect_with(options.clone().page_size(PAGE_SIZE).auto_vacuum(SqliteAutoVacuum::Incremental))
             .await
             .map_err(engine)?;
         engine_is_sound(&writer).await?;

@@ -190,7 +190,7 @@ async fn a_damaged_page_or_a_truncated_file_costs_what_was_on_it() {
     crate::store::chunked::shelf::Shelf::close(&file).await;
     place.settle().await.unwrap();
     let whole = std::fs::read(&place.file).unwrap();
-    let size = super::LAYOUT.page_size as usize;
+    let size = super::PAGE_SIZE as usize;
     let root = &whole[(page as usize - 1) * size..page as usize * size];
     assert_eq!(root[0], 5, "the table has more than one leaf");
     // The first leaf has all the times of a device, which take next to nothing; this is one of values.
