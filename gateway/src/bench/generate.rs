@@ -9,7 +9,7 @@
 //! One reading in two thousand is missing. The year stamps on its grid, as the project's firmware does. Of the others a third
 //! stamps on the grid, a third with 4 ms of jitter and a drifting clock, and a third in whole seconds.
 
-use crate::reading::NewReading;
+use crate::reading::{NewReading, Timed};
 use crate::telemetry::time::DAY_MS;
 use casement_proto::{DeviceId, Quantity, State};
 use std::f64::consts::TAU;
@@ -165,7 +165,7 @@ impl Iterator for Readings {
             return Some(NewReading {
                 name: Some((1, seq)),
                 t_ms,
-                received: false,
+                timed: Timed::Device,
                 state: State::Ok,
                 values: values.collect(),
             });

@@ -4,7 +4,7 @@ use super::device::device_id;
 use super::{Context, Done, Failure, out, say, watched};
 use crate::clock;
 use crate::ingest::rows::{self, FileRow, HeaderMap, MappedCsv};
-use crate::reading::{Device, NewBatch, NewReading};
+use crate::reading::{Device, NewBatch, NewReading, Timed};
 use crate::store::{Store, StoreError};
 use crate::telemetry::time::{self, LocalTimes};
 use casement_proto::DeviceId;
@@ -149,7 +149,7 @@ impl Importing<'_> {
         let reading = NewReading {
             name: None,
             t_ms: row.t_ms,
-            received: false,
+            timed: Timed::Device,
             state: row.state,
             values: row.values.into_boxed_slice(),
         };

@@ -8,6 +8,9 @@
 //!   {"seq":1042,"age_ms":1200,"co2":815,"state":"ok"}]}
 //! ```
 //!
+//! A device without a clock may add `"uptime_ms"`, how long it has been running: with it and `boot` a reading has the same
+//! time at every attempt to send it, numbered or not.
+//!
 //! Encoding needs no allocator. Decoding a batch does (feature `decode`): it is the gateway's work.
 
 #[cfg(feature = "decode")]

@@ -1,6 +1,7 @@
 //! What is committed and not sealed yet, and what is known of names. A cache: everything in it can be read from the log
 //! and the ledger again. Pure.
 
+use super::anchor::Anchors;
 use super::names::{Names, place};
 use super::record::{Packed, Record};
 use super::rules::Unsealed;
@@ -10,6 +11,9 @@ use std::collections::{BTreeSet, HashMap};
 
 /// Blocks of the ledger that are kept when they are on disk.
 const LEDGER_BLOCKS_MAX: usize = 65_536;
+
+/// Starts of devices without a clock that are remembered.
+const ANCHORS_MAX: usize = 16_384;
 
 /// Devices of which something is remembered though nothing of them waits.
 const IDLE_MAX: usize = 65_536;
@@ -85,6 +89,7 @@ pub(crate) struct Memory {
     metrics: HashMap<String, i64>,
     quantities: HashMap<i64, Quantity>,
     ledger: HashMap<NamesKey, Block>,
+    anchors: HashMap<NamesKey, Anchors>,
     unsealed: usize,
     kept_from: HashMap<i64, i64>,
 }
@@ -179,6 +184,24 @@ impl Memory {
     pub(crate) fn has_seen(&self, device: i64, (boot, seq): (u64, u64)) -> bool {
         let (block, n) = place(seq);
         self.ledger.get(&(device, boot, block)).is_some_and(|block| block.names.contains(n))
+    }
+
+    /// What is known of a start of a device without a clock.
+    pub(crate) fn anchors(&self, key: &NamesKey) -> Option<Anchors> {
+        self.anchors.get(key).cloned()
+    }
+
+    /// Takes note of what is on disk about a start.
+    pub(crate) fn take_anchors(&mut self, key: NamesKey, anchors: Anchors) {
+        if self.anchors.len() >= ANCHORS_MAX {
+            self.anchors.clear();
+        }
+        self.anchors.insert(key, anchors);
+    }
+
+    /// Forgets all of them.
+    pub(crate) fn forget_anchors(&mut self) {
+        self.anchors.clear();
     }
 
     /// Takes in readings that are committed, in order of arrival.

@@ -8,6 +8,7 @@
 //! A question takes a copy of what is in memory first and looks at the shelf second. The shelf says up to which reading a
 //! device was sealed at that moment; what memory has beyond that is added.
 
+pub(super) mod anchor;
 mod append;
 mod blob;
 pub(super) mod block;
@@ -135,7 +136,12 @@ impl Inner {
     /// Takes in what others have done. The caller holds `writing`.
     async fn follow(&self) -> Result<(), StoreError> {
         *self.rivalled.lock().unwrap_or_else(PoisonError::into_inner) = Some(crate::clock::steady());
-        let since = self.memory().marks;
+        let since = {
+            let mut memory = self.memory();
+            // Others may have heard of starts.
+            memory.forget_anchors();
+            memory.marks
+        };
         let changes = self.shelf.changes(since).await?;
         if changes.marks.seals != since.seals {
             return self.reload().await;

@@ -533,6 +533,9 @@ impl Inner {
         };
         let mut blocks = BTreeMap::new();
         for ((_, boot, block), blob) in self.shelf.names_of(row.device).await? {
+            if block == names::ANCHORS {
+                continue;
+            }
             let names = Names::from_blob(&blob).map_err(|damage| damaged("a block of the ledger", damage))?;
             blocks.insert((boot, block), names);
         }

@@ -560,6 +560,30 @@ impl Shelf for Postgres {
         .await
     }
 
+    async fn anchor(
+        &self,
+        (device, boot, block): NamesKey,
+        was: Option<&[u8]>,
+        is: &[u8],
+    ) -> Result<bool, StoreError> {
+        self.writing(async |connection| {
+            // NULL is no blob, so that nothing is changed that was not there.
+            let done = sqlx::query(
+                "INSERT INTO ledger AS l (device, boot, block, data) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (device, boot, block) DO UPDATE SET data = excluded.data WHERE l.data = $5",
+            )
+            .bind(device)
+            .bind(signed(boot))
+            .bind(signed(block))
+            .bind(is)
+            .bind(was)
+            .execute(connection)
+            .await?;
+            Ok(done.rows_affected() == 1)
+        })
+        .await
+    }
+
     async fn names_of(&self, device: i64) -> Result<Vec<(NamesKey, Vec<u8>)>, StoreError> {
         self.reading(async |connection| {
             let rows: Vec<NamesColumns> = sqlx::query_as(

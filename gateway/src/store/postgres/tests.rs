@@ -2,7 +2,7 @@
 
 use super::server::{PASSWORD, Server, programs};
 use super::*;
-use crate::reading::{Appended, ExportFilter, NewBatch, NewReading};
+use crate::reading::{Appended, ExportFilter, NewBatch, NewReading, Timed};
 use crate::store::chunked::Chunked;
 use crate::store::chunked::shelf::{Marks, Shelf};
 use crate::store::{Store, conformance, open};
@@ -34,7 +34,7 @@ fn batch(device: &str, readings: impl Iterator<Item = (u64, i64)>) -> NewBatch {
     let reading = |(seq, t_ms)| NewReading {
         name: Some((1, seq)),
         t_ms,
-        received: false,
+        timed: Timed::Device,
         state: State::Ok,
         values: Box::new([(Quantity::parse("co2").unwrap(), 400.0 + (seq % 100) as f64)]),
     };

@@ -2,11 +2,13 @@
 
 use super::shelf::add_part;
 use super::{BUSY_TIMEOUT, MIGRATIONS, Sqlite, engine, engine_is_sound};
+use crate::store::chunked::anchor::Anchors;
 use crate::store::chunked::block::{self, Block};
-use crate::store::chunked::names::Names;
+use crate::store::chunked::names::{ANCHORS, Names};
 use crate::store::chunked::record;
 use crate::store::chunked::shelf::{Kept, Shelf};
 use crate::store::chunked::summary::Summary;
+use crate::store::rows::unsigned;
 use crate::store::{Contents, Place, StoreError};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
@@ -235,8 +237,11 @@ async fn ledger(connection: &mut SqliteConnection) -> Result<(), StoreError> {
             return Ok(());
         }
         for (of, in_boot, at, data) in rows {
-            Names::from_blob(&data)
-                .map_err(|damage| StoreError::Damaged(format!("ledger of device {of}: {damage}")))?;
+            let looked = match unsigned(at) {
+                ANCHORS => Anchors::from_blob(&data).map(drop),
+                _ => Names::from_blob(&data).map(drop),
+            };
+            looked.map_err(|damage| StoreError::Damaged(format!("ledger of device {of}: {damage}")))?;
             (device, boot, block) = (of, in_boot, at);
         }
     }
@@ -387,7 +392,7 @@ fn said(error: sqlx::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reading::{NewBatch, NewReading};
+    use crate::reading::{NewBatch, NewReading, Timed};
     use crate::store::sqlite::PAGE_SIZE;
     use crate::store::{Store, open};
     use casement_proto::{DeviceId, Quantity, State};
@@ -398,7 +403,7 @@ mod tests {
         let reading = |seq: u64| NewReading {
             name: Some((1, seq)),
             t_ms: 1_795_341_600_000 + seq as i64 * 1_000,
-            received: false,
+            timed: Timed::Device,
             state: State::Ok,
             values: Box::new(value(seq)),
         };

@@ -172,7 +172,7 @@ fn engine(error: sqlx::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reading::{NewBatch, NewReading};
+    use crate::reading::{NewBatch, NewReading, Timed};
     use crate::store::chunked::Chunked;
     use crate::store::chunked::shelf::Shelf;
     use crate::store::{Store, conformance, open};
@@ -233,7 +233,7 @@ mod tests {
                 .map(|seq| NewReading {
                     name: Some((boot, seq)),
                     t_ms: seq as i64,
-                    received: false,
+                    timed: Timed::Device,
                     state: casement_proto::State::Ok,
                     values: Box::new([(Quantity::parse("co2").unwrap(), 1.0)]),
                 })

@@ -481,6 +481,28 @@ impl Shelf for Sqlite {
         Ok(found)
     }
 
+    async fn anchor(
+        &self,
+        (device, boot, block): NamesKey,
+        was: Option<&[u8]>,
+        is: &[u8],
+    ) -> Result<bool, StoreError> {
+        let mut connection = self.writer.acquire().await.map_err(engine)?;
+        // One statement is a transaction of its own. NULL is no blob, so that nothing is changed that was not there.
+        let outcome = sqlx::query(
+            "INSERT INTO ledger (device, boot, block, data) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (device, boot, block) DO UPDATE SET data = excluded.data WHERE data = ?5",
+        )
+        .bind(device)
+        .bind(signed(boot))
+        .bind(signed(block))
+        .bind(is)
+        .bind(was)
+        .execute(&mut *connection)
+        .await;
+        keep_or_close(connection, outcome).map(|done| done.rows_affected() == 1).map_err(engine)
+    }
+
     async fn names_of(&self, device: i64) -> Result<Vec<(NamesKey, Vec<u8>)>, StoreError> {
         let rows: Vec<NamesColumns> = sqlx::query_as(
             "SELECT device, boot, block, data FROM ledger WHERE device = ? ORDER BY boot, block",

@@ -181,7 +181,7 @@ pub(super) async fn shrink(writer: &SqlitePool) -> Result<(), sqlx::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reading::{ExportFilter, NewBatch, NewReading};
+    use crate::reading::{ExportFilter, NewBatch, NewReading, Timed};
     use crate::store::sqlite::MIGRATIONS;
     use crate::store::{Place, open};
     use casement_proto::{DeviceId, Quantity, State};
@@ -244,7 +244,7 @@ mod tests {
         let again = |id: i64, named: bool| NewReading {
             name: named.then_some((7, id as u64)),
             t_ms: T0 + id * 10_000,
-            received: false,
+            timed: Timed::Device,
             state: State::Ok,
             values: Box::new([(Quantity::parse("co2").unwrap(), 400.0 + (id % 100) as f64)]),
         };

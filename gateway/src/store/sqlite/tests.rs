@@ -1,7 +1,7 @@
 //! What only a file can have: damage in one place, and days that are over for good.
 
 use super::Sqlite;
-use crate::reading::{ExportFilter, NewBatch, NewReading, Retention};
+use crate::reading::{ExportFilter, NewBatch, NewReading, Retention, Timed};
 use crate::store::chunked::Chunked;
 use crate::store::{Place, Store, open};
 use crate::telemetry::series::{Data, Points, Window};
@@ -36,7 +36,7 @@ async fn filled(store: &dyn Store, ended_days_ago: i64) -> i64 {
                     .map(|n| NewReading {
                         name: None,
                         t_ms: begin_ms + n * 60_000,
-                        received: false,
+                        timed: Timed::Device,
                         state: State::Ok,
                         values: Box::new([
                             // Noise that cannot be packed well, so that a series takes more than a page.
@@ -217,7 +217,7 @@ async fn a_damaged_page_or_a_truncated_file_costs_what_was_on_it() {
         readings: vec![NewReading {
             name: Some((1, 1)),
             t_ms: crate::clock::now_ms(),
-            received: false,
+            timed: Timed::Device,
             state: State::Ok,
             values: Box::new([(quantity("co2"), 1.0)]),
         }],
@@ -258,7 +258,7 @@ async fn what_is_older_than_it_is_kept_stays_as_hours() {
     let again = |n: i64| NewReading {
         name: None,
         t_ms: begin_ms + n * 60_000,
-        received: false,
+        timed: Timed::Device,
         state: State::Ok,
         values: Box::new([(quantity("co2"), 999.0), (quantity("temperature"), 99.0)]),
     };
