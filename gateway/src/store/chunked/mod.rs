@@ -23,6 +23,8 @@ pub(super) mod record;
 mod rules;
 pub(super) mod seal;
 pub(super) mod shelf;
+#[cfg(test)]
+pub(super) mod stories;
 pub(super) mod summary;
 
 use super::{

@@ -150,14 +150,8 @@ pub(super) fn add_part(found: &mut Vec<Kept>, id: i64, part: &[u8]) {
     }
 }
 
-/// Day by day: what can be read is, and the other days are told.
-async fn one_by_one(
-    connection: &mut SqliteConnection,
-    table: &'static str,
-    days: Days,
-    found: &mut Vec<Kept>,
-    lost: &mut Vec<(i64, i64)>,
-) -> Result<(), sqlx::Error> {
+/// The first and the last day that a damaged table may have something of; `None` when it has nothing.
+async fn stretch(connection: &mut SqliteConnection, table: &'static str, days: Days) -> Option<(i64, i64)> {
     let (from, to) = keys(days);
     let mut end = async |which: &str| {
         let sql = format!("SELECT {which}(id) FROM \"{table}\" WHERE id BETWEEN ? AND ?");
@@ -166,16 +160,27 @@ async fn one_by_one(
         // At the end of the damage nothing is known of where it ends.
         id.map(|id| id.map(|id| of_key(id).1)).ok()
     };
-    let (first, last) = match (end("min").await, end("max").await) {
-        (Some(None), _) | (_, Some(None)) => return Ok(()),
+    match (end("min").await, end("max").await) {
+        (Some(None), _) | (_, Some(None)) => None,
         (first, last) => {
             let today = crate::clock::now_ms().div_euclid(DAY_MS);
-            (
+            Some((
                 first.flatten().unwrap_or(days.from.max(today - LOST_DAYS_MAX)),
                 last.flatten().unwrap_or(days.to.min(today + 1)),
-            )
+            ))
         }
-    };
+    }
+}
+
+/// Day by day: what can be read is, and the other days are told.
+async fn one_by_one(
+    connection: &mut SqliteConnection,
+    table: &'static str,
+    days: Days,
+    found: &mut Vec<Kept>,
+    lost: &mut Vec<(i64, i64)>,
+) -> Result<(), sqlx::Error> {
+    let Some((first, last)) = stretch(connection, table, days).await else { return Ok(()) };
     for day in first..=last {
         match range(connection, table, Days { from: day, to: day, ..days }, found).await {
             Err(error) if is_malformed(&error) => lost.push((days.series, day)),
@@ -183,6 +188,39 @@ async fn one_by_one(
         }
     }
     Ok(())
+}
+
+/// The days of a table; says whether a page of it cannot be read, and then gives those that can.
+async fn days_in(
+    connection: &mut SqliteConnection,
+    table: &'static str,
+    days: Days,
+) -> Result<(BTreeSet<i64>, bool), sqlx::Error> {
+    let sql = || {
+        AssertSqlSafe(format!(
+            "SELECT DISTINCT ((id & 4294967295) >> 10) - 2097152 FROM \"{table}\" WHERE id BETWEEN ? AND ?"
+        ))
+    };
+    let (from, to) = keys(days);
+    let found: Result<Vec<i64>, _> =
+        sqlx::query_scalar(sql()).bind(from).bind(to).fetch_all(&mut *connection).await;
+    match found {
+        Err(error) if is_malformed(&error) => {}
+        found => return Ok((found?.into_iter().collect(), false)),
+    }
+    let mut readable = BTreeSet::new();
+    if let Some((first, last)) = stretch(connection, table, days).await {
+        for day in first..=last {
+            let (from, to) = keys(Days { from: day, to: day, ..days });
+            let one: Result<Vec<i64>, _> =
+                sqlx::query_scalar(sql()).bind(from).bind(to).fetch_all(&mut *connection).await;
+            match one {
+                Err(error) if is_malformed(&error) => {}
+                found => readable.extend(found?),
+            }
+        }
+    }
+    Ok((readable, true))
 }
 
 /// Upserts blobs under a key of whole numbers, many in one statement.
@@ -538,13 +576,18 @@ impl Shelf for Sqlite {
             let columns = kept(&mut tx, "column", &want.columns, &mut lost).await?;
             let mut before = None;
             if let Some((series, day)) = want.before {
-                let row: Option<(i64, Vec<u8>)> = sqlx::query_as(
+                let row: Result<Option<(i64, Vec<u8>)>, _> = sqlx::query_as(
                     "SELECT id, data FROM summary WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1",
                 )
                 .bind(key(series, -DAYS))
                 .bind(key(series, day))
                 .fetch_optional(&mut *tx)
-                .await?;
+                .await;
+                let row = match row {
+                    // A silence before the window is not told, then.
+                    Err(error) if is_malformed(&error) => None,
+                    row => row?,
+                };
                 before = row.map(|(id, data)| {
                     let (series, day) = of_key(id);
                     Kept { series, day, data }
@@ -561,27 +604,25 @@ impl Shelf for Sqlite {
             .fetch_optional(&self.readers)
             .await
             .map_err(engine)?;
-        let times = times.unwrap_or(0);
-        let mut days = Err(sqlx::Error::RowNotFound);
-        // Both say the same; the second is looked at when a page of the first cannot be read.
-        for table in ["summary", "column"] {
-            let sql = format!(
-                "SELECT ((id & 4294967295) >> 10) - 2097152 FROM \"{table}\" WHERE id BETWEEN ? AND ?
-                 UNION SELECT day FROM piece WHERE device = ? AND day BETWEEN ? AND ? ORDER BY 1"
-            );
-            days = sqlx::query_scalar(AssertSqlSafe(sql))
-                .bind(key(times, from))
-                .bind(key(times, to) + PART_LAST)
-                .bind(device)
-                .bind(from)
-                .bind(to)
-                .fetch_all(&self.readers)
-                .await;
-            if !days.as_ref().is_err_and(is_malformed) {
-                break;
+        let of_times = Days { series: times.unwrap_or(0), from, to };
+        let found = async {
+            let mut connection = self.readers.acquire().await?;
+            let (mut days, damaged) = days_in(&mut connection, "summary", of_times).await?;
+            if damaged {
+                // Columns say the same, and are damaged elsewhere.
+                days.append(&mut days_in(&mut connection, "column", of_times).await?.0);
             }
-        }
-        days.map_err(engine)
+            let pieces: Vec<i64> =
+                sqlx::query_scalar("SELECT DISTINCT day FROM piece WHERE device = ? AND day BETWEEN ? AND ?")
+                    .bind(device)
+                    .bind(from)
+                    .bind(to)
+                    .fetch_all(&mut *connection)
+                    .await?;
+            days.extend(pieces);
+            Ok(days.into_iter().collect())
+        };
+        found.await.map_err(engine)
     }
 
     async fn seal(&self, change: &Seal) -> Result<bool, StoreError> {
