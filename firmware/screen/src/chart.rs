@@ -101,3 +101,59 @@ fn square_less(square: i32, by: i32) -> i32 {
     let far = square.unsigned_abs().isqrt() as i32 - by;
     far.max(0) * far.max(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AREA: Area = Area::new(0, 0, 200, 40);
+
+    fn spark(ppm: &[Option<u16>]) -> Option<Spark<'_>> {
+        Spark::of(&History { ppm, minutes: 60, thresholds: (1000, 1400) }, true)
+    }
+
+    /// Columns with ink of a line, not of a tint or a dotted threshold.
+    fn inked(spark: &Spark<'_>) -> [bool; 200] {
+        core::array::from_fn(|x| (0..AREA.bottom).any(|y| spark.coverage(&AREA, x as i32, y) > FAINT))
+    }
+
+    #[test]
+    fn a_gap_is_a_gap() {
+        let values =
+            [Some(600), Some(610), Some(620), None, None, Some(700), Some(690), Some(680), Some(670)];
+        let columns = inked(&spark(&values).expect("there are lines"));
+        // Eight steps of 24 pixels, from column 4 on.
+        let at = |index: usize| 4 + 24 * index;
+        assert!(columns[at(0)..at(2)].iter().all(|inked| *inked));
+        assert!(columns[at(2) + 4..at(5) - 4].iter().all(|inked| !inked));
+        assert!(columns[at(5)..at(8)].iter().all(|inked| *inked));
+        assert!((at(2)..at(5)).all(|x| {
+            (0..40).all(|y| spark(&values).is_some_and(|it| it.coverage(&AREA, x as i32, y) != SURFACE))
+        }));
+    }
+
+    #[test]
+    fn the_present_is_missing_when_there_is_no_present() {
+        let columns = inked(&spark(&[Some(600), Some(610), Some(620), None]).expect("there is a line"));
+        assert!(columns[200 - 50..].iter().all(|inked| !inked));
+    }
+
+    #[test]
+    fn higher_is_higher_and_the_scale_does_not_zoom_into_noise() {
+        let it = spark(&[Some(400), Some(410)]).expect("there is a line");
+        let (low, high) = (it.eighths(&AREA, 400), it.eighths(&AREA, 410));
+        assert!(high < low && low - high < 8, "ten ppm are less than a pixel");
+        assert!(it.eighths(&AREA, 100) == low && it.eighths(&AREA, u16::MAX) == MARGIN * 8);
+        // The scale ends a little above 800 ppm, or at the threshold that is within reach of that.
+        assert!(matches!(it.threshold_rows(&AREA), [Some(_), None]));
+        let none = Spark::of(&History { ppm: &[Some(400); 2], minutes: 60, thresholds: (1000, 1400) }, false);
+        assert_eq!(none.map(|it| it.threshold_rows(&AREA)), Some([None, None]));
+    }
+
+    #[test]
+    fn one_value_is_no_line() {
+        for values in [&[][..], &[None], &[Some(600)], &[Some(600), None, Some(600)]] {
+            assert!(spark(values).is_none(), "{values:?}");
+        }
+    }
+}

@@ -495,3 +495,42 @@ impl Hasher for Mark {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::font::TEXT;
+    use crate::view::Theme;
+    use std::vec::Vec;
+
+    fn paragraph(text: &str, width: i32, lines: usize) -> Vec<Label> {
+        let mut scene = Scene::new(Ground::of(None, Theme::Light), 320, 240);
+        scene.paragraph(&TEXT, scene.ground.ink, (0, 20), (width, lines), text);
+        let label = |part: &Part<'_>| match &part.what {
+            What::Text { label, .. } => Some(label.clone()),
+            What::Shape(_) | What::Panel { .. } | What::Spark(_) | What::Code(_) => None,
+        };
+        scene.parts.iter().filter_map(label).collect()
+    }
+
+    #[test]
+    fn lines_are_of_about_the_same_length() {
+        assert_eq!(paragraph("one two three four five", 140, 3), ["one two three", "four five"]);
+        assert_eq!(paragraph("  one  ", 140, 3), ["one"]);
+        assert!(paragraph("", 140, 3).is_empty() && paragraph("   ", 140, 3).is_empty());
+    }
+
+    #[test]
+    fn what_does_not_fit_ends_in_an_ellipsis() {
+        let lines = paragraph("one two three four five six seven eight nine", 100, 2);
+        assert_eq!(lines.len(), 2);
+        assert!(lines[1].ends_with('…'), "{lines:?}");
+    }
+
+    #[test]
+    fn a_word_longer_than_a_line_is_torn() {
+        let lines = paragraph("Donaudampfschifffahrtsgesellschaft", 100, 9);
+        assert!(lines.len() > 2 && lines.iter().all(|line| !line.ends_with('…')), "{lines:?}");
+        assert_eq!(lines.concat(), "Donaudampfschifffahrtsgesellschaft");
+    }
+}

@@ -184,3 +184,35 @@ fn golden() -> PathBuf {
 fn artifacts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/artifacts/screens")
 }
+
+#[test]
+fn a_camera_reads_the_codes() {
+    let wifi = "WIFI:T:WPA;S:casement-1a2b;P:k7mq-29xd;;";
+    let about = "http://192.168.178.23/";
+    let mut read = vec![];
+    let with_code = |name: &str| name.contains("/setup-") || name.contains("/about-");
+    for (name, picture) in pictures().into_iter().filter(|(name, _)| with_code(name)) {
+        // As a camera sees it: larger than the modules, with some margin of the device around.
+        let (scale, rim) = (3, 40);
+        let (width, height) = (picture.width * scale + 2 * rim, picture.height * scale + 2 * rim);
+        let grey = |x: usize, y: usize| {
+            let inside = |at: usize, size: u32| {
+                u32::try_from(at).ok()?.checked_sub(rim).map(|at| at / scale).filter(|at| *at < size)
+            };
+            let at = inside(x, picture.width).zip(inside(y, picture.height));
+            at.map_or(60, |(x, y)| picture.rgb[(y * picture.width + x) as usize][1])
+        };
+        let mut image = rqrr::PreparedImage::prepare_from_greyscale(width as usize, height as usize, grey);
+        for grid in image.detect_grids() {
+            let (_, text) = grid.decode().unwrap_or_else(|error| panic!("{name}: {error}"));
+            read.push((name.clone(), text));
+        }
+    }
+    let wanted = [
+        ("320x240/setup-light.png", wifi),
+        ("320x240/about-light.png", about),
+        ("128x128/setup-light.png", wifi),
+    ];
+    let read: Vec<_> = read.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    assert_eq!(read, wanted);
+}
