@@ -6,7 +6,7 @@ Needed only to change a size or a letter; what it makes is committed. Sources ar
 
     npm pack @fontsource/jost@5.3.0 @fontsource/inter@5.3.0      # then unpack both
     pip install fonttools==4.68.0 brotli pillow==13.0.0
-    ./generate.py FOLDER_WITH_THE_WOFF2_FILES
+    ./generate.py FOLDER_WITH_THE_WOFF2_FILES && cargo fmt -p casement-screen
 
 Formats (src/font.rs reads them). Every pixel is a coverage from 0 to 15.
  packed: rows of ceil(width / 2) bytes, left pixel in the high half.

@@ -104,10 +104,14 @@ pub enum Trouble {
     ClockUnknown,
     /// The gateway's certificate is no longer valid.
     CertificateExpired,
+    /// The gateway's certificate is not valid yet; usually a clock is wrong.
+    CertificateNotYet,
     /// The gateway's certificate is for another name.
     CertificateName,
     /// The gateway's certificate comes from an authority this device does not know.
     CertificateIssuer,
+    /// The gateway's certificate cannot be trusted for any other reason.
+    CertificateBroken,
     /// The gateway does not know this device's token.
     TokenRefused,
     /// The gateway asks for patience (429, 503).
@@ -192,9 +196,13 @@ pub enum UpdateFault {
     WrongBoard,
     /// What arrived is not what was promised.
     Hash,
+    /// What is offered cannot be read.
+    Unreadable,
     /// It was not signed by whom this device trusts.
     Signature,
-    /// The new version failed to start three times.
+    /// The bootloader would not start it.
+    NotStarted,
+    /// The new version started three times, and crashed.
     Crashed,
     /// The new version did not reach the gateway.
     Unconfirmed,

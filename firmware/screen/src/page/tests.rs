@@ -19,7 +19,7 @@ use std::vec::Vec;
 const SIZES: [Size; 5] =
     [Size::new(320, 240), Size::new(128, 128), Size::new(135, 240), Size::new(240, 240), Size::new(480, 320)];
 
-const TROUBLES: [Trouble; 14] = [
+const TROUBLES: [Trouble; 16] = [
     Trouble::NetworkMissing,
     Trouble::NetworkPassword,
     Trouble::NoAddress,
@@ -28,6 +28,8 @@ const TROUBLES: [Trouble; 14] = [
     Trouble::NoAnswer,
     Trouble::ClockUnknown,
     Trouble::CertificateExpired,
+    Trouble::CertificateNotYet,
+    Trouble::CertificateBroken,
     Trouble::CertificateName,
     Trouble::CertificateIssuer,
     Trouble::TokenRefused,
@@ -38,7 +40,7 @@ const TROUBLES: [Trouble; 14] = [
 const FAULTS: [Fault; 5] = [Fault::Bus, Fault::Crc, Fault::Timeout, Fault::Range, Fault::SelfTest];
 const LINKS: [Link; 4] = [Link::Offline, Link::Waiting, Link::Online, Link::TokenRefused];
 const BANDS: [Option<Band>; 4] = [None, Some(Band::Good), Some(Band::Soon), Some(Band::Now)];
-const STAGES: [Stage; 13] = [
+const STAGES: [Stage; 16] = [
     Stage::Downloading(0),
     Stage::Downloading(3),
     Stage::Downloading(255),
@@ -49,6 +51,9 @@ const STAGES: [Stage; 13] = [
     Stage::Failed(UpdateFault::TooLarge),
     Stage::Failed(UpdateFault::WrongBoard),
     Stage::Failed(UpdateFault::Hash),
+    Stage::Failed(UpdateFault::Unreadable),
+    Stage::Failed(UpdateFault::NotStarted),
+    Stage::Failed(UpdateFault::Flash),
     Stage::Failed(UpdateFault::Signature),
     Stage::Failed(UpdateFault::Crashed),
     Stage::Failed(UpdateFault::Unconfirmed),
@@ -101,7 +106,7 @@ fn everything() -> Vec<Page<'static>> {
         pages.push(joining(None));
         pages.extend(TROUBLES.map(|trouble| joining(Some(trouble))));
     }
-    for stage in STAGES.into_iter().chain([Stage::Failed(UpdateFault::Flash)]) {
+    for stage in STAGES {
         pages.push(Page::Update(Update { version: "0.12.0", running: "0.11.9", stage }));
     }
     pages
