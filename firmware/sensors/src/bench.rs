@@ -122,6 +122,8 @@ pub(crate) struct Talk {
     pub(crate) kind: &'static str,
     pub(crate) request: &'static [u8],
     pub(crate) answer: &'static [u8],
+    /// A good answer with other values.
+    pub(crate) other: &'static [u8],
     pub(crate) values: &'static [(&'static str, f64)],
 }
 

@@ -85,7 +85,6 @@ impl Care {
         match result {
             Ok(()) => {
                 self.running = Some(now);
-                self.watch = Watch::new();
                 self.faults_in_a_row = 0;
                 self.due = now.after(u64::from(self.spec.interval_ms));
                 if let Some(learning) = &mut self.learning {

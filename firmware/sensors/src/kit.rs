@@ -33,6 +33,7 @@ pub struct Kit<I, D, U = NoLine> {
     baselines: heapless::Vec<SavedBaseline, BASELINES_MAX>,
     to_save: Option<SavedBaseline>,
     look_at: Millis,
+    not_ours: &'static [u8],
 }
 
 #[derive(Debug)]
@@ -75,6 +76,7 @@ impl<I: I2c, D: DelayNs> Kit<I, D> {
             baselines: heapless::Vec::new(),
             to_save: None,
             look_at: Millis(0),
+            not_ours: &[],
         }
     }
 }
@@ -101,7 +103,15 @@ impl<I: I2c, D: DelayNs, U: Read + Write> Kit<I, D, U> {
             baselines: heapless::Vec::new(),
             to_save: None,
             look_at: Millis(0),
+            not_ours: &[],
         })
+    }
+
+    /// Never asks these addresses. For the board's own chips: looking for an SGP30 writes to address 0x58, which on
+    /// some boards is a driver of lamps.
+    #[must_use]
+    pub fn leave_alone(self, addresses: &'static [u8]) -> Self {
+        Self { not_ours: addresses, ..self }
     }
 
     /// Gives a baseline back that was kept before the restart. Before the first [`Kit::work`]; beyond [`BASELINES_MAX`]
@@ -197,7 +207,7 @@ impl<I: I2c, D: DelayNs, U: Read + Write> Kit<I, D, U> {
         for kind in 0..Chip::KINDS {
             for place in <Chip as Table<Bus<I, D>>>::places(kind) {
                 let taken = self.chips.iter().any(|slot| slot.place == *place);
-                if taken || self.chips.is_full() {
+                if taken || self.not_ours.contains(place) || self.chips.is_full() {
                     continue;
                 }
                 if let Ok(sensor) = Chip::probe(kind, &mut self.bus, *place).await {

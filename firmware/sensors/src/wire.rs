@@ -79,7 +79,7 @@ impl<U: Read + Write, D: DelayNs> Line<U, D> {
         let mut heard = 0;
         while heard < ANSWER_BYTES_MAX {
             let mut chunk = [0; N];
-            let bytes = match self.hear(&mut chunk[..frames.missing()], patience_ms).await? {
+            let bytes = match self.hear(&mut chunk, patience_ms).await? {
                 Some(bytes) => bytes,
                 None => break,
             };
@@ -136,11 +136,6 @@ pub(crate) struct Frames<const N: usize> {
 impl<const N: usize> Frames<N> {
     pub(crate) const fn new(head: &'static [u8], check: fn(&[u8; N]) -> bool) -> Self {
         Self { head, check, bytes: [0; N], len: 0, corrupt: false }
-    }
-
-    /// Bytes until a frame could be complete, at least one.
-    const fn missing(&self) -> usize {
-        N - self.len
     }
 
     /// Takes the next byte; gives a frame that is complete and right.
@@ -248,6 +243,42 @@ mod tests {
         ] {
             assert_eq!(find(bytes), (frames.to_vec(), corrupt), "{bytes:02x?}");
         }
+    }
+
+    /// A line on which somebody babbles for ever.
+    #[derive(Default)]
+    struct Endless {
+        read: usize,
+    }
+
+    impl embedded_io_async::ErrorType for Endless {
+        type Error = core::convert::Infallible;
+    }
+
+    impl Read for Endless {
+        async fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Self::Error> {
+            bytes.fill(0x42);
+            self.read += bytes.len();
+            Ok(bytes.len())
+        }
+    }
+
+    impl Write for Endless {
+        async fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
+            Ok(bytes.len())
+        }
+
+        async fn flush(&mut self) -> Result<(), Self::Error> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_that_babbles_for_ever_is_given_up() {
+        let mut line = Line::new(Endless::default(), crate::bench::Counted::default());
+        let asked = line.ask::<4>(b"?", &[0x42, 0x4d], |_| true);
+        assert_eq!(embassy_futures::block_on(asked), Err(Fault::Timeout));
+        assert!(line.uart.read <= 16 * 32 + 256, "{}", line.uart.read);
     }
 
     proptest! {

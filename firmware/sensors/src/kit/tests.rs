@@ -193,6 +193,7 @@ fn measured_and_estimated_co2_side_by_side_for_thirteen_hours() {
     assert_eq!(said(&kit, 0), "warming_up");
     let mut saved = live(&mut kit, 1..30, true);
     assert_eq!(said(&kit, 29), "warming_up co2=612 temperature=25 humidity=37 eco2=455 tvoc=21");
+    assert!(world.told(SGP30, 0x2061).is_empty(), "the humidity of a sensor that warms up is not trusted");
     // Something must move, or it is frozen.
     for second in 30..13 * 3_600_u64 {
         if second % 60 == 0 {
@@ -227,6 +228,8 @@ fn a_baseline_of_before_is_given_back_and_ends_conditioning() {
         let mut kit = world.kit();
         kit.remember(SavedBaseline { serial: 1, ..saved(0) });
         kit.remember(saved(days));
+        // Of several the youngest counts.
+        kit.remember(SavedBaseline { baseline: Baseline { eco2: 1, tvoc: 1 }, ..saved(days + 1) });
         live(&mut kit, 0..20, clock);
         let told = world.told(SGP30, 0x201e);
         assert_eq!(told, if restored { std::vec![std::vec![0x9b22, 0x8a11]] } else { Vec::new() });
@@ -289,6 +292,15 @@ fn without_sensors_it_says_so_and_finds_one_that_is_plugged_in_later() {
 }
 
 #[test]
+fn an_address_that_is_not_ours_is_left_alone() {
+    let world = Played::default().sgp30().scd41();
+    let mut kit = world.kit().leave_alone(&[SGP30]);
+    live(&mut kit, 0..400, true);
+    assert_eq!(kit.fitted(Millis(0)).map(|it| it.place).collect::<Vec<_>>(), [SCD4X]);
+    assert!(world.0.borrow().told.iter().all(|(address, _, _)| *address != SGP30));
+}
+
+#[test]
 fn pressure_is_told_in_hectopascals() {
     let world = Played::default().scd41().bmp280();
     let mut kit = world.kit();
@@ -328,8 +340,10 @@ fn other_settings_are_told_at_once() {
     live(&mut kit, 0..3, true);
     let off = Tuning::default().self_calibration(false).altitude_m(500).unwrap();
     kit.tune(off, Millis(3_000));
-    kit.tune(off, Millis(3_000));
     live(&mut kit, 3..5, true);
+    // The same ones once more change nothing.
+    kit.tune(off, Millis(5_000));
+    live(&mut kit, 5..8, true);
     assert_eq!(world.told(SCD4X, 0x2416), [[1], [0]]);
     assert_eq!(world.told(SCD4X, 0x2427), [[0], [500]]);
 }
@@ -361,7 +375,9 @@ fn a_module_that_is_set_and_missing_is_a_failure_whatever_else_there_is() {
         let bus = Bus::new(world, Counted::default());
         let line = Line::new(crate::bench::silent(), Counted::default());
         let mut kit = Kit::with_line(bus, line, "S8", Tuning::default()).unwrap();
-        live(&mut kit, 0..5, true);
+        live(&mut kit, 0..1, true);
+        assert_eq!(said(&kit, 0), "Bus");
+        live(&mut kit, 1..5, true);
         assert_eq!(said(&kit, 4), expected);
     }
 }

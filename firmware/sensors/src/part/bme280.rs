@@ -195,7 +195,7 @@ pub(super) mod tests {
             // §3.12: 25.08 °C and 100,653.27 Pa.
             values: &[("temperature", 25.08), ("pressure", 1_006.53), ("humidity", HUMIDITY)],
             may_refuse: &[],
-            poll_waits_ms: MEASURE_MS,
+            poll_waits_ms: 10,
         }
     }
 

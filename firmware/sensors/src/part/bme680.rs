@@ -304,7 +304,7 @@ pub(super) mod tests {
                 ("gas_resistance_ohm", 3_906.25),
             ],
             may_refuse: &[],
-            poll_waits_ms: MEASURE_MS,
+            poll_waits_ms: 200,
         }
     }
 

@@ -108,7 +108,8 @@ const WRITE_MS: u32 = 20;
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::bench::{Chat, Recording};
+    use crate::bench::{Chat, Recording, run};
+    use crate::port::Pressure;
 
     /// The example of §1.4.5.
     pub(in crate::part) fn recording() -> Recording {
@@ -132,7 +133,43 @@ pub(super) mod tests {
             idle: Chat::at(a).write(&[0x02, 0x02]).read(&[0x00, 0x00, 0x81]),
             values: &[("co2", 439.09), ("temperature", 27.24), ("humidity", 48.81)],
             may_refuse: &[],
-            poll_waits_ms: 2 * WAIT_MS,
+            poll_waits_ms: 8,
+        }
+    }
+
+    #[test]
+    fn settings_are_written_when_they_differ_and_pressure_with_the_start() {
+        let mut it = Scd30 { told: PressureTold::default() };
+        let place = Pressure::from_hpa(989.0).unwrap();
+        let tuning = Tuning::default().self_calibration(false).altitude_m(1_000).unwrap().pressure(Some(place));
+        let chat = Chat::at(ADDRESS)
+            .command(INTERVAL, &[])
+            .words(&[5])
+            .write(&[0x46, 0x00, 0x00, 0x02, 0xe3])
+            .command(SELF_CALIBRATION, &[])
+            .words(&[0])
+            // §1.4.8 has this altitude.
+            .command(ALTITUDE, &[])
+            .words(&[0])
+            .write(&[0x51, 0x02, 0x03, 0xe8, 0xd4])
+            .command(START, &[989]);
+        assert_eq!(run(chat, async |bus| it.start(bus, &tuning).await).0, Ok(()));
+        // What a barometer says counts from then on.
+        let air = Air { pressure: Pressure::from_hpa(1_000.0).ok(), ..Air::default() };
+        let chat = Chat::at(ADDRESS).command(START, &[1_000]).command(READY, &[]).words(&[0]);
+        assert_eq!(run(chat, async |bus| it.poll(bus, &air).await).0, Ok(None));
+    }
+
+    #[test]
+    fn a_forced_calibration_is_read_back() {
+        for (kept, expected) in [(450, Ok(())), (400, Err(CalibrationError::Refused))] {
+            let mut it = Scd30 { told: PressureTold::default() };
+            // §1.4.6: 450 ppm is 0x01c2 with CRC 0x50.
+            let chat = Chat::at(ADDRESS)
+                .write(&[0x52, 0x04, 0x01, 0xc2, 0x50])
+                .write(&[0x52, 0x04])
+                .words(&[kept]);
+            assert_eq!(run(chat, async |bus| it.recalibrate(bus, 450).await).0, expected);
         }
     }
 }

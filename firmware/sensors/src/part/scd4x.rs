@@ -137,7 +137,7 @@ pub(super) mod tests {
             idle: Chat::at(a).write(&[0xe4, 0xb8]).words(&[0x8000]),
             values: &[("co2", 500.0), ("temperature", 25.0), ("humidity", 37.0)],
             may_refuse: &[2],
-            poll_waits_ms: 2 * WAIT_MS,
+            poll_waits_ms: 2,
         }
     }
 

@@ -131,7 +131,7 @@ pub(super) mod tests {
                 ("nox_index", 1.0),
             ],
             may_refuse: &[0],
-            poll_waits_ms: 3 * WAIT_MS,
+            poll_waits_ms: 60,
         }
     }
 

@@ -169,7 +169,7 @@ pub(super) mod tests {
                 ("co2", 612.0),
             ],
             may_refuse: &[0],
-            poll_waits_ms: 3 * WAIT_MS,
+            poll_waits_ms: 60,
         }
     }
 
@@ -187,5 +187,45 @@ pub(super) mod tests {
             let found = run(chat, async |bus| Sen66::probe(bus, ADDRESS).await.map(|_| ())).0;
             assert_eq!(found.is_ok(), taken, "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_part_that_failed_is_a_fault_and_a_warning_is_none() {
+        for (status, fault) in
+            [([0, 1 << 4], true), ([0, 1 << 9], true), ([0, 1 << 11], true), ([1 << 5, 0], false), ([0, 1 << 7], false)]
+        {
+            let mut it = Sen66 { told: PressureTold::default() };
+            let chat = Chat::at(ADDRESS)
+                .write(&[0x02, 0x02])
+                .words(&[1])
+                .write(&[0xd2, 0x06])
+                .words(&status)
+                .write(&[0x03, 0x00])
+                .words(&[13, 21, 26, 28, 4_125, 4_480, 980, 10, 612]);
+            let said = run(chat, async |bus| it.poll(bus, &Air::default()).await).0;
+            assert_eq!(said.err(), fault.then_some(Fault::SelfTest), "{status:?}");
+        }
+    }
+
+    #[test]
+    fn a_forced_calibration_is_done_or_refused_and_it_measures_again() {
+        for (answer, expected) in [(0x7fce, Ok(())), (0xffff, Err(CalibrationError::Refused))] {
+            let mut it = Sen66 { told: PressureTold::default() };
+            let chat = Chat::at(ADDRESS)
+                .write(&[0x01, 0x04])
+                .write(&[0x67, 0x07, 0x01, 0xe0, 0xb4])
+                .words(&[answer])
+                .write(&[0x00, 0x21]);
+            let (result, waited_ms) = run(chat, async |bus| it.recalibrate(bus, 480).await);
+            assert_eq!((result, waited_ms), (expected, 1_400 + 500 + 50));
+        }
+    }
+
+    #[test]
+    fn pressure_is_told_in_hectopascals() {
+        let mut it = Sen66 { told: PressureTold::default() };
+        let air = Air { pressure: crate::port::Pressure::from_hpa(987.0).ok(), ..Air::default() };
+        let chat = Chat::at(ADDRESS).write(&[0x67, 0x20, 0x03, 0xdb, 0x42]).write(&[0x02, 0x02]).words(&[0]);
+        assert_eq!(run(chat, async |bus| it.poll(bus, &air).await).0, Ok(None));
     }
 }

@@ -114,7 +114,7 @@ pub(super) mod tests {
             idle: Chat::at(a),
             values: &[("eco2", 412.0), ("tvoc", 9.0)],
             may_refuse: &[],
-            poll_waits_ms: MEASURE_MS,
+            poll_waits_ms: 12,
         }
     }
 

@@ -150,7 +150,7 @@ pub(super) mod tests {
             // The index is silent for its first 45 s.
             values: &[],
             may_refuse: &[],
-            poll_waits_ms: VOC_MS,
+            poll_waits_ms: 30,
         }
     }
 
@@ -165,7 +165,7 @@ pub(super) mod tests {
             poll,
             values: &[],
             may_refuse: &[],
-            poll_waits_ms: NOX_MS,
+            poll_waits_ms: 50,
         }
     }
 

@@ -55,7 +55,6 @@ const COMMAND_MS: u32 = 2;
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::*;
     use crate::bench::{Chat, Recording};
 
     pub(in crate::part) fn recording() -> Recording {
@@ -68,7 +67,7 @@ pub(super) mod tests {
             idle: Chat::at(a),
             values: &[("temperature", 25.0), ("humidity", 74.58)],
             may_refuse: &[],
-            poll_waits_ms: MEASURE_MS,
+            poll_waits_ms: 16,
         }
     }
 }
