@@ -276,13 +276,12 @@ pub(super) mod tests {
 
     pub(in crate::part) fn recording() -> Recording {
         let a = 0x76;
-        let ask = |chat: Chat| {
-            chat.write(&[0x72, 0x01])
-                .write(&[0x5a, trim().heater(25.0)])
-                .write(&[0x64, 0x65])
-                .write(&[0x71, 0x10])
-                .write(&[0x74, 0x25])
-        };
+        let asked = Chat::at(a)
+            .write(&[0x72, 0x01])
+            .write(&[0x5a, trim().heater(25.0)])
+            .write(&[0x64, 0x65])
+            .write(&[0x71, 0x10])
+            .write(&[0x74, 0x25]);
         Recording {
             name: "BME680",
             probe: Chat::at(a).register(0xd0, &[0x61]).register(0xf0, &[0x00]),
@@ -291,12 +290,13 @@ pub(super) mod tests {
                 .register(0x8a, &A)
                 .register(0xe1, &B)
                 .register(0x00, &HEATER),
-            poll: ask(Chat::at(a))
+            poll: asked
+                .clone()
                 .register(0x1d, &[0x80])
                 // Raw: pressure 307,313, temperature 482,452, humidity 25,535.
                 .register(0x1f, &[0x4b, 0x07, 0x10, 0x75, 0xc9, 0x40, 0x63, 0xbf])
                 .register(0x2a, &[0x80, 0x3b]),
-            idle: ask(Chat::at(a)).register(0x1d, &[0x20]),
+            idle: asked.register(0x1d, &[0x20]),
             values: &[
                 ("temperature", 21.42),
                 ("pressure", 950.58),
