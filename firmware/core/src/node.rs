@@ -12,7 +12,8 @@ use casement_proto::{Band, BandFilter, State};
 pub struct Sample {
     /// How far the sensors trust it.
     pub state: State,
-    /// Up to [`SAMPLE_VALUES_MAX`] quantities. Those that cannot be true are left out of the reading and counted.
+    /// Up to [`SAMPLE_VALUES_MAX`] quantities. Those that cannot be true are left out of the reading and counted. None,
+    /// with [`State::WarmingUp`]: there is nothing to keep yet.
     pub values: Values,
 }
 
@@ -287,6 +288,12 @@ impl Node {
 
     fn sampled(&mut self, result: Result<Sample, Fault>, now: Millis) -> Option<Record> {
         let stamp = self.outstanding.take()?;
+        // Sensors that have just been powered have nothing to say yet, and nothing is wrong with them.
+        if result.as_ref().is_ok_and(|it| it.state == State::WarmingUp && it.values.is_empty()) {
+            self.state = State::WarmingUp;
+            self.faults_in_a_row = 0;
+            return None;
+        }
         let result = result.and_then(|mut sample| {
             let before = sample.values.len();
             sample.values.retain(|(quantity, value)| quantity.holds(*value));

@@ -255,6 +255,21 @@ fn a_warming_sensor_is_shown_and_kept_but_moves_no_light() {
 }
 
 #[test]
+fn a_sensor_without_a_first_value_is_shown_as_warming_up_and_is_no_fault() {
+    let mut node = Node::new(Settings::default(), 1, 1);
+    for second in 0..30 {
+        let now = Millis(second * 5_000);
+        let _asked = node.handle(Event::Due, now);
+        let nothing = Sample { state: State::WarmingUp, values: Values::new() };
+        let actions = node.handle(Event::Sampled(Ok(nothing)), now);
+        assert_eq!(actions.keep, None);
+        let shown = actions.show.map(|display| (display.state, display.fault));
+        assert_eq!(shown, (second == 0).then_some((State::WarmingUp, None)));
+    }
+    assert_eq!((node.health().faults, node.health().samples), (0, 0));
+}
+
+#[test]
 fn a_hiccup_is_counted_and_a_lasting_fault_is_shown_and_reported() {
     let mut bench = Bench::new(Settings::default());
     bench.run_until(9_000);
