@@ -307,11 +307,6 @@ fn boot_numbers_rise_and_start_anywhere() {
     assert!(next_boot(None, u64::MAX) < BOOT_MAX && next_boot(Some(u64::MAX), 1) < BOOT_MAX);
 }
 
-#[test]
-fn the_checksum_is_the_usual_one() {
-    assert_eq!(!crc32(!0, b"123456789"), 0xcbf4_3926);
-}
-
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         5 => Just(Op::Push),
