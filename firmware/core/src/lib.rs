@@ -19,11 +19,14 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod keep;
 pub mod light;
 pub mod node;
 pub mod queue;
 pub mod record;
 pub mod settings;
+#[cfg(test)]
+mod torn;
 pub mod uplink;
 
 pub use light::{Light, Pattern};

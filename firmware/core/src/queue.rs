@@ -534,7 +534,8 @@ fn record_check(generation: u32, len: u16, payload: &[u8]) -> u32 {
     Crc32::new().with(&generation.to_le_bytes()).with(&len.to_le_bytes()).with(payload).value()
 }
 
-const WORD: usize = 4;
+/// Bytes that are written at once.
+pub(crate) const WORD: usize = 4;
 const HEADER_BYTES: usize = 16;
 const SLOT_BYTES: usize = 12;
 const CHUNK_BYTES: usize = 64;
