@@ -5,6 +5,8 @@
 //! | [`node`] | the state machine: what to sample, keep, show and send next, and when to wake |
 //! | [`record`] | one kept reading, its compact form on flash and how it gets its time |
 //! | [`queue`] | store and forward over flash; survives power failing at any byte |
+//! | [`keep`] | one small value on flash: settings, the state of an update; survives power failing at any byte |
+//! | [`update`] | firmware over the air: what to fetch, when to trust it, when to go back |
 //! | [`uplink`] | one upload over any [`embedded_svc`] HTTP connection, and the back-off between uploads |
 //! | [`light`] | colour and blink pattern of the light |
 //! | [`settings`] | what can be set, with bounds |
@@ -27,6 +29,7 @@ pub mod record;
 pub mod settings;
 #[cfg(test)]
 mod torn;
+pub mod update;
 pub mod uplink;
 
 pub use light::{Light, Pattern};

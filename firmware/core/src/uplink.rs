@@ -156,10 +156,7 @@ impl Backoff {
     /// more so that those told the same do not return together. An unknown token waits two and a half to five minutes
     /// each time: it takes a person.
     pub fn after(&mut self, error: UploadError, random: u32) -> u32 {
-        let ceiling =
-            BASE_MS.checked_shl(u32::from(self.failures)).map_or(CEILING_MS, |ms| ms.min(CEILING_MS));
-        // 1 s doubled nine times is past the ceiling.
-        self.failures = (self.failures + 1).min(9);
+        let ceiling = self.count();
         match error {
             UploadError::Token => CEILING_MS / 2 + below(CEILING_MS / 2, random),
             UploadError::Busy { retry_after_ms: Some(asked) } => {
@@ -172,6 +169,21 @@ impl Backoff {
             | UploadError::Answer
             | UploadError::Status(_) => below(ceiling, random).max(FLOOR_MS),
         }
+    }
+}
+
+impl Backoff {
+    /// Counts a failure that has nothing more to say, and gives the milliseconds to wait.
+    pub fn pause(&mut self, random: u32) -> u32 {
+        below(self.count(), random).max(FLOOR_MS)
+    }
+
+    /// Counts a failure and gives the longest pause.
+    fn count(&mut self) -> u32 {
+        let doubled = BASE_MS.checked_shl(u32::from(self.failures));
+        // 1 s doubled nine times is past the ceiling.
+        self.failures = (self.failures + 1).min(9);
+        doubled.map_or(CEILING_MS, |ms| ms.min(CEILING_MS))
     }
 }
 
