@@ -9,6 +9,7 @@
 //! | [`update`] | firmware over the air: what to fetch, when to trust it, when to go back |
 //! | [`uplink`] | one upload over any [`embedded_svc`] HTTP connection, and the back-off between uploads |
 //! | [`light`] | colour and blink pattern of the light |
+//! | [`improv`] | Wi-Fi and settings over the serial line |
 //! | [`settings`] | what can be set, with bounds |
 //!
 //! Nothing here knows hardware, allocates or reads a clock: time and chance are arguments, flash and network are
@@ -21,6 +22,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod improv;
 pub mod keep;
 pub mod light;
 pub mod node;
