@@ -12,6 +12,7 @@
 //! | [`liveness`] | what to do when nothing comes back |
 //! | [`light`] | colour and blink pattern of the light |
 //! | [`improv`] | Wi-Fi and settings over the serial line |
+//! | [`page`] | the page that a device shows in the local network, and `/json` |
 //! | [`settings`] | what can be set, with bounds |
 //!
 //! Nothing here knows hardware, allocates or reads a clock: time and chance are arguments, flash and network are
@@ -31,6 +32,7 @@ pub mod keep;
 pub mod light;
 pub mod liveness;
 pub mod node;
+pub mod page;
 pub mod queue;
 pub mod record;
 pub mod settings;

@@ -353,6 +353,17 @@ impl Node {
         actions
     }
 
+    /// The latest values, while they are fresh enough to be shown.
+    pub fn latest(&self, now: Millis) -> Option<&Values> {
+        let fresh = self.health.samples > 0 && now.since(self.last_value) <= self.stale_ms();
+        Some(&self.same.values).filter(|_| fresh)
+    }
+
+    /// The time in milliseconds since 1970, if anybody has said.
+    pub fn unix_ms(&self, now: Millis) -> Option<i64> {
+        self.clock.unix_ms(now)
+    }
+
     /// Whether a restart would disturb no sensor. An update waits for this, too.
     pub const fn calm(&self) -> bool {
         // Before the first sample nobody knows; a sensor that gives none has nothing to lose.
@@ -612,6 +623,10 @@ impl Node {
         self.link && !self.uploading && self.health.queue.queued > 0
     }
 
+    fn stale_ms(&self) -> u64 {
+        (3 * self.settings.period_ms()).max(STALE_MS_MIN)
+    }
+
     fn is_quiet(&self, now: Millis) -> bool {
         self.settings.is_quiet(self.clock.unix_ms(now)) && self.awake_until.is_none_or(|until| now >= until)
     }
@@ -638,8 +653,7 @@ impl Node {
     }
 
     fn display(&mut self, now: Millis) -> Option<Display> {
-        let stale_ms = (3 * self.settings.period_ms()).max(STALE_MS_MIN);
-        if now.since(self.last_value) > stale_ms {
+        if now.since(self.last_value) > self.stale_ms() {
             self.primary = None;
             self.filter = BandFilter::new();
         }

@@ -293,6 +293,7 @@ fn a_hiccup_is_counted_and_a_lasting_fault_is_shown_and_reported() {
     bench.run_until(340_000);
     assert_eq!(bench.display.fault, Some(Fault::Crc));
     assert_eq!((bench.display.primary, bench.display.band), (None, None));
+    assert_eq!(bench.node.latest(bench.now), None);
     let failed = bench.kept.iter().filter(|record| record.state == State::Failed).count();
     assert_eq!(failed, 2);
     bench.co2 = Ok(700.0);
