@@ -280,6 +280,15 @@ impl<R: Region> Queue<R> {
         self.newest_boot
     }
 
+    /// Lets the power fail after so many bytes.
+    #[cfg(test)]
+    pub(crate) fn cut_after(&mut self, bytes: usize)
+    where
+        R: core::borrow::BorrowMut<crate::torn::Flash>,
+    {
+        self.region.borrow_mut().left = bytes;
+    }
+
     /// Gives the region back.
     pub fn into_region(self) -> R {
         self.region

@@ -1,6 +1,7 @@
 //! Promises of the node, told event by event.
 
 mod bad_days;
+mod week;
 
 use super::*;
 use casement_proto::Quantity;
