@@ -13,6 +13,7 @@
 //! | [`light`] | colour and blink pattern of the light |
 //! | [`improv`] | Wi-Fi and settings over the serial line |
 //! | [`page`] | the page that a device shows in the local network, and `/json` |
+//! | [`portal`] | the form in the device's own network, for phones |
 //! | [`settings`] | what can be set, with bounds |
 //!
 //! Nothing here knows hardware, allocates or reads a clock: time and chance are arguments, flash and network are
@@ -33,6 +34,7 @@ pub mod light;
 pub mod liveness;
 pub mod node;
 pub mod page;
+pub mod portal;
 pub mod queue;
 pub mod record;
 pub mod settings;

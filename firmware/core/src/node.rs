@@ -89,6 +89,13 @@ pub struct Ambience {
     pub quiet: bool,
 }
 
+impl Ambience {
+    /// The brightness as [`Light::at`](crate::Light::at) takes it: 0 to 255.
+    pub fn level(self) -> u8 {
+        u8::try_from(u16::from(self.brightness_percent.min(100)) * 255 / 100).unwrap_or(u8::MAX)
+    }
+}
+
 /// What a person sees of a chip, and the state machine does not know. A driver fills it in for every report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Vitals<'a> {

@@ -60,7 +60,7 @@ pub struct Answer {
 /// Answers a request. `path` is the request's target; what follows `?` does not matter.
 pub fn answer(method: &str, path: &str, view: &View<'_>, out: &mut [u8]) -> Answer {
     let path = path.split('?').next().unwrap_or_default();
-    let mut body = Body { out, len: 0 };
+    let mut body = Body::new(out);
     let (status, content_type, written) = match path {
         _ if !matches!(method, "GET" | "HEAD") => (405, TEXT, body.write_str("only GET\n")),
         "/" => (200, HTML, page(&mut body, view)),
@@ -70,7 +70,7 @@ pub fn answer(method: &str, path: &str, view: &View<'_>, out: &mut [u8]) -> Answ
         _ => (404, TEXT, body.write_str("there is nothing here\n")),
     };
     match written {
-        Ok(()) => Answer { status, content_type, len: body.len },
+        Ok(()) => body.answer(status, content_type),
         // The buffer is too small: half a page would be worse than none.
         Err(fmt::Error) => Answer { status: 500, content_type: TEXT, len: 0 },
     }
@@ -211,7 +211,7 @@ fn number(out: &mut Body<'_>, quantity: &Quantity, value: f64) -> fmt::Result {
 }
 
 /// Text that cannot become markup.
-struct Plain<T>(T);
+pub(crate) struct Plain<T>(pub(crate) T);
 
 impl<T: fmt::Display> fmt::Display for Plain<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -232,9 +232,20 @@ impl<T: fmt::Display> fmt::Display for Plain<T> {
     }
 }
 
-struct Body<'a> {
+/// A body that grows in a buffer and never beyond it.
+pub(crate) struct Body<'a> {
     out: &'a mut [u8],
     len: usize,
+}
+
+impl<'a> Body<'a> {
+    pub(crate) const fn new(out: &'a mut [u8]) -> Self {
+        Self { out, len: 0 }
+    }
+
+    pub(crate) const fn answer(&self, status: u16, content_type: &'static str) -> Answer {
+        Answer { status, content_type, len: self.len }
+    }
 }
 
 impl Write for Body<'_> {
@@ -246,8 +257,8 @@ impl Write for Body<'_> {
     }
 }
 
-const HTML: &str = "text/html; charset=UTF-8";
-const TEXT: &str = "text/plain; charset=UTF-8";
+pub(crate) const HTML: &str = "text/html; charset=UTF-8";
+pub(crate) const TEXT: &str = "text/plain; charset=UTF-8";
 
 #[cfg(test)]
 mod tests {

@@ -376,6 +376,8 @@ fn in_quiet_hours_lights_are_out_until_somebody_presses() {
     assert_eq!(bench.ambience, Some(Ambience { brightness_percent: 60, quiet: false }));
     assert!(bench.node.handle(Event::Button(Press::Short), bench.now).next_screen);
     assert!(bench.node.handle(Event::Button(Press::Long), bench.now).provision);
+    let levels = [0, 60, 100].map(|percent| Ambience { brightness_percent: percent, quiet: false }.level());
+    assert_eq!(levels, [0, 153, 255]);
 }
 
 #[test]
