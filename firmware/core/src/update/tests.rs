@@ -3,7 +3,6 @@
 use super::*;
 use ed25519_compact::{KeyPair, Seed};
 use std::collections::{HashSet, VecDeque};
-use std::string::String;
 use std::vec::Vec;
 
 const OLD: Version = Version { major: 1, minor: 0, patch: 0 };
@@ -19,7 +18,9 @@ fn keys() -> KeyPair {
 }
 
 fn public() -> [[u8; 32]; 2] {
-    [[1; 32], *keys().pk]
+    // Derived once: the search asks for it a million times.
+    static KEYS: std::sync::OnceLock<[[u8; 32]; 2]> = std::sync::OnceLock::new();
+    *KEYS.get_or_init(|| [[1; 32], *keys().pk])
 }
 
 fn release(version: Version) -> Release {
@@ -435,8 +436,36 @@ impl World {
         panic!("never comes home: {self:?}");
     }
 
-    fn key(&self) -> String {
-        std::format!("{self:?}")
+    /// Everything that tells one state from another.
+    fn key(&self) -> Vec<u8> {
+        use std::io::Write as _;
+        let mut key = Vec::new();
+        write!(key, "{:?} {:?} {} ", self.boots_next, self.slots, self.counted).unwrap();
+        key.extend(self.record.as_deref().unwrap_or(b"none"));
+        if let Some((updater, then)) = &self.on {
+            let Updater {
+                who,
+                kept,
+                policy,
+                backoff,
+                not_before,
+                busy,
+                verified,
+                flash_faults,
+                started,
+                refusal,
+                halted,
+            } = updater;
+            key.extend(kept.encode());
+            write!(
+                key,
+                "{:?} {policy:?} {backoff:?} {not_before:?} {started:?} {refusal:?} {then:?}",
+                who.slot
+            )
+            .unwrap();
+            key.extend([u8::from(*busy), u8::from(*verified), u8::from(*halted), *flash_faults]);
+        }
+        key
     }
 }
 
