@@ -19,6 +19,7 @@
 //! When the ring is full the oldest sector is given up, and its waiting readings are counted as dropped.
 
 use crate::record::{Anchor, RECORD_BYTES_MAX, Record};
+use casement_proto::Crc32;
 
 /// Flash, or anything that behaves like it: bytes that are erased by the sector and then written once.
 pub trait Region {
@@ -79,6 +80,8 @@ pub struct QueueStatus {
     pub queued: u32,
     /// Readings given up because the ring was full.
     pub dropped: u32,
+    /// Readings that could not be kept at all.
+    pub refused: u32,
     /// Runs of bytes that were no record: torn by a power cut, or worn.
     pub damaged: u32,
     /// Operations the flash refused.
@@ -165,6 +168,12 @@ impl<R: Region> Queue<R> {
     /// # Errors
     /// The record is [`QueueError::TooBig`], or the region failed.
     pub fn push(&mut self, record: &Record) -> Result<(), QueueError<R::Error>> {
+        let outcome = self.put(record);
+        self.status.refused += u32::from(outcome.is_err());
+        outcome
+    }
+
+    fn put(&mut self, record: &Record) -> Result<(), QueueError<R::Error>> {
         let mut slot = [0xff; SLOT_BYTES + RECORD_BYTES_MAX];
         let (head, payload) = slot.split_at_mut(SLOT_BYTES);
         let len = record.encode(payload).ok_or(QueueError::TooBig)?;
@@ -269,6 +278,15 @@ impl<R: Region> Queue<R> {
     /// The highest boot number the ring remembers, acknowledged or not; see [`next_boot`].
     pub const fn newest_boot(&self) -> Option<u64> {
         self.newest_boot
+    }
+
+    /// Lets the power fail after so many bytes.
+    #[cfg(test)]
+    pub(crate) fn cut_after(&mut self, bytes: usize)
+    where
+        R: core::borrow::BorrowMut<crate::torn::Flash>,
+    {
+        self.region.borrow_mut().left = bytes;
     }
 
     /// Gives the region back.
@@ -526,38 +544,15 @@ fn header<R: Region>(region: &mut R, sector: u32) -> Result<Option<u32>, R::Erro
 }
 
 fn header_check(generation: u32) -> u32 {
-    !crc32(crc32(!0, &SECTOR_MAGIC), &generation.to_le_bytes())
+    Crc32::new().with(&SECTOR_MAGIC).with(&generation.to_le_bytes()).value()
 }
 
 fn record_check(generation: u32, len: u16, payload: &[u8]) -> u32 {
-    !crc32(crc32(crc32(!0, &generation.to_le_bytes()), &len.to_le_bytes()), payload)
+    Crc32::new().with(&generation.to_le_bytes()).with(&len.to_le_bytes()).with(payload).value()
 }
 
-/// CRC-32 as in IEEE 802.3, without the inversions at both ends, four bits at a time: 64 bytes of table.
-fn crc32(state: u32, bytes: &[u8]) -> u32 {
-    const TABLE: [u32; 16] = {
-        let mut table = [0; 16];
-        let mut index = 0;
-        while index < 16 {
-            let mut value = index as u32;
-            let mut bit = 0;
-            while bit < 4 {
-                value = if value & 1 == 0 { value >> 1 } else { value >> 1 ^ 0xedb8_8320 };
-                bit += 1;
-            }
-            table[index] = value;
-            index += 1;
-        }
-        table
-    };
-    let step = |state: u32, bits: u32| {
-        let [low, ..] = (state ^ bits).to_le_bytes();
-        state >> 4 ^ TABLE.get(usize::from(low & 0x0f)).copied().unwrap_or(0)
-    };
-    bytes.iter().fold(state, |state, byte| step(step(state, u32::from(*byte)), u32::from(*byte >> 4)))
-}
-
-const WORD: usize = 4;
+/// Bytes that are written at once.
+pub(crate) const WORD: usize = 4;
 const HEADER_BYTES: usize = 16;
 const SLOT_BYTES: usize = 12;
 const CHUNK_BYTES: usize = 64;

@@ -766,9 +766,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_decoded_unchanged(boot in proptest::option::of(0..i64::MAX as u64), sent in readings()) {
+        fn what_is_encoded_is_decoded_unchanged(
+            boot in proptest::option::of(0..i64::MAX as u64), sent in readings(), healthy in any::<bool>()
+        ) {
             let mut out = vec![0; 16_384];
-            let batch = Batch { boot, readings: &sent };
+            let health = crate::wire::DeviceHealth { firmware: "1.0.0", rssi: Some(-60), ..Default::default() };
+            let batch = Batch { boot, readings: &sent, health: healthy.then_some(&health) };
             for (encode, decoder) in [
                 (encode_json as fn(&Batch<'_>, &mut [u8]) -> Result<usize, _>, decode_json as Decoder),
                 (encode_cbor, decode_cbor),
@@ -795,7 +798,7 @@ mod tests {
                 (encode_json as fn(&Batch<'_>, &mut [u8]) -> Result<usize, _>, decode_json as Decoder),
                 (encode_cbor, decode_cbor),
             ] {
-                let len = encode(&Batch { boot: Some(1), readings: &sent }, &mut out).unwrap();
+                let len = encode(&Batch { boot: Some(1), readings: &sent, health: None }, &mut out).unwrap();
                 let mut damaged = out[..len].to_vec();
                 let at = at % len;
                 damaged[at] = to;

@@ -2,74 +2,11 @@
 
 use super::*;
 use crate::record::tests::record;
+use crate::torn::{Cut, Flash};
 use crate::{Millis, Timeline};
 use casement_proto::{Reading, ReadingTime};
 use proptest::prelude::*;
 use std::vec::Vec;
-
-/// Flash that loses power after a number of bytes, and refuses to write twice between two erases.
-#[derive(Clone, Debug)]
-struct Flash {
-    bytes: Vec<u8>,
-    /// Bytes until the power fails; erasing counts each byte too.
-    left: usize,
-    spent: usize,
-    /// Not zero: what is cut short is done in bits and pieces, chosen by these bits, instead of up to a point.
-    scatter: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Cut;
-
-impl Flash {
-    fn new(sectors: usize) -> Self {
-        // What a factory leaves behind is nobody's business.
-        let bytes = (0..sectors * Self::SECTOR_BYTES).map(|i| (i * 7 % 251) as u8).collect();
-        Self { bytes, left: usize::MAX, spent: 0, scatter: 0 }
-    }
-
-    fn put(&mut self, offset: usize, bytes: impl ExactSizeIterator<Item = u8>) -> Result<(), Cut> {
-        let (len, allowed) = (bytes.len(), self.left);
-        // Once the power is gone, nothing more happens.
-        let scatter = if allowed < len { core::mem::take(&mut self.scatter) } else { 0 };
-        for (index, byte) in bytes.enumerate() {
-            let piece = scatter.rotate_right(index as u32 * 7) & 1 == 1;
-            if piece || (scatter == 0 && index < allowed) {
-                self.bytes[offset + index] = byte;
-            }
-        }
-        let done = len.min(allowed);
-        self.left -= done;
-        self.spent += done;
-        if done < len { Err(Cut) } else { Ok(()) }
-    }
-}
-
-impl Region for Flash {
-    type Error = Cut;
-    const SECTOR_BYTES: usize = 192;
-
-    fn sectors(&self) -> usize {
-        self.bytes.len() / Self::SECTOR_BYTES
-    }
-
-    fn read(&mut self, offset: usize, bytes: &mut [u8]) -> Result<(), Cut> {
-        bytes.copy_from_slice(&self.bytes[offset..offset + bytes.len()]);
-        Ok(())
-    }
-
-    fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), Cut> {
-        assert!(offset.is_multiple_of(WORD) && bytes.len().is_multiple_of(WORD), "unaligned write");
-        let old = &self.bytes[offset..offset + bytes.len()];
-        assert!(bytes == [0; WORD] || old.iter().all(|byte| *byte == 0xff), "written twice");
-        self.put(offset, bytes.iter().copied())
-    }
-
-    fn erase(&mut self, offset: usize) -> Result<(), Cut> {
-        assert_eq!(offset % Self::SECTOR_BYTES, 0);
-        self.put(offset, std::iter::repeat_n(0xff, Self::SECTOR_BYTES))
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Op {
@@ -305,11 +242,6 @@ fn boot_numbers_rise_and_start_anywhere() {
     assert_eq!(next_boot(Some(17), 5), 18);
     assert_eq!(next_boot(None, 5), 6);
     assert!(next_boot(None, u64::MAX) < BOOT_MAX && next_boot(Some(u64::MAX), 1) < BOOT_MAX);
-}
-
-#[test]
-fn the_checksum_is_the_usual_one() {
-    assert_eq!(!crc32(!0, b"123456789"), 0xcbf4_3926);
 }
 
 fn op() -> impl Strategy<Value = Op> {
