@@ -1,0 +1,85 @@
+//! Batches to the gateway. The driver fills a job and hands it over a counter; the courier carries it out and hands it
+//! back. There is one job, so its memory is set aside once.
+
+use casement_core::queue::Readings;
+use casement_core::{Ack, UploadError, uplink};
+use casement_net::{Gateway, HttpsConnection, Limits, Network};
+use casement_proto::wire::Batch;
+use edge_nal::{Dns, TcpConnect};
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::channel::Channel;
+use embedded_svc::http::client::asynch::Client;
+use log::warn;
+
+/// Most readings of one batch on a chip, whatever the settings allow. One takes 1.6 KB while it waits here.
+pub const BATCH_MAX: usize = 20;
+
+/// Room for one body: sixteen values of a reading take about 320 bytes.
+const BODY_BYTES: usize = 6_400;
+
+/// One batch on its way. All zero when new, so that it takes no room in the image.
+pub struct Job {
+    pub boot: u64,
+    pub readings: Readings<BATCH_MAX>,
+    body: [u8; BODY_BYTES],
+}
+
+/// A job that came back, and what became of it.
+pub type Done = (&'static mut Job, Result<Ack, UploadError>);
+
+impl Job {
+    pub const fn new() -> Self {
+        Self { boot: 0, readings: Readings::new(), body: [0; BODY_BYTES] }
+    }
+}
+
+/// Where the job changes hands.
+pub struct Counter {
+    outbound: Channel<NoopRawMutex, &'static mut Job, 1>,
+    inbound: Channel<NoopRawMutex, Done, 1>,
+}
+
+impl Counter {
+    /// The job lies ready for the driver.
+    pub fn new(job: &'static mut Job) -> Self {
+        let counter = Self { outbound: Channel::new(), inbound: Channel::new() };
+        // There is room for the only one.
+        let _fits = counter.inbound.try_send((job, Ok(Ack::default())));
+        counter
+    }
+
+    /// The job, once it is back.
+    pub async fn take(&self) -> Done {
+        self.inbound.receive().await
+    }
+
+    /// The job, to be carried out.
+    pub fn send(&self, job: &'static mut Job) {
+        let _fits = self.outbound.try_send(job);
+    }
+}
+
+/// Carries jobs out for ever, over one kept connection.
+pub async fn run<T: TcpConnect, D: Dns>(
+    network: Network<'_, T, D>,
+    gateway: &Gateway,
+    token: &str,
+    counter: &Counter,
+) -> ! {
+    let mut client = Client::wrap(HttpsConnection::new(network, gateway, Limits::default()));
+    let target = uplink::Target { host: gateway.host(), token };
+    loop {
+        let job = counter.outbound.receive().await;
+        let batch = Batch { boot: Some(job.boot), readings: &job.readings };
+        let result = uplink::post(&mut client, &target, &batch, &mut job.body).await;
+        if let Err(error) = result {
+            let connection = client.release();
+            match connection.last_fault() {
+                Some(fault) => warn!("not uploaded: {fault}"),
+                None => warn!("not uploaded: {error}"),
+            }
+            client = Client::wrap(connection);
+        }
+        let _fits = counter.inbound.try_send((job, result));
+    }
+}

@@ -1,0 +1,30 @@
+//! HTTPS for devices: Mbed TLS behind the HTTP traits of [`embedded_svc`] that the core sends through.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`https`] | one kept connection to one gateway: name, TCP, TLS, HTTP/1.1, each with its time-out |
+//! | [`roots`] | whom to trust: Let's Encrypt, or a certificate authority of one's own |
+//! | [`clock`] | the date that certificates are held against |
+//! | [`fault`] | what went wrong, in words for a small screen |
+//! | [`sntp`] | the date from a time server |
+//! | [`head`] | the head of an answer |
+//!
+//! A certificate is always verified: chain, name and dates. There is no way to switch that off. Before the date is
+//! known nothing is sent, see [`clock::set`].
+//!
+//! The same code runs on a chip and on a host. The network is an argument ([`edge_nal`]), time is `embassy-time`.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod clock;
+pub mod fault;
+pub mod head;
+pub mod https;
+pub mod roots;
+pub mod sntp;
+
+pub use fault::{CertificateFault, Fault};
+pub use https::{Gateway, HttpsConnection, Limits, Network};
+pub use roots::Trust;
