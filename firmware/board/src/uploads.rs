@@ -70,7 +70,7 @@ pub async fn run<T: TcpConnect, D: Dns>(
     let target = uplink::Target { host: gateway.host(), token };
     loop {
         let job = counter.outbound.receive().await;
-        let batch = Batch { boot: Some(job.boot), readings: &job.readings };
+        let batch = Batch { boot: Some(job.boot), readings: &job.readings, health: None };
         let result = uplink::post(&mut client, &target, &batch, &mut job.body).await;
         if let Err(error) = result {
             let connection = client.release();

@@ -76,7 +76,7 @@ fn post(
     count: u64,
 ) -> Result<uplink::Ack, UploadError> {
     let readings = readings(count);
-    let batch = Batch { boot: Some(7), readings: &readings };
+    let batch = Batch { boot: Some(7), readings: &readings, health: None };
     let target = uplink::Target { host, token: "cas_dev_secret" };
     let mut scratch = vec![0; 128 * readings.len() + 256];
     block_on(uplink::post(client, &target, &batch, &mut scratch))

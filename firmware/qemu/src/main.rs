@@ -94,7 +94,7 @@ impl Device {
         let Some((boot, _)) = batch else { return (0, Ok(Ack::default())) };
         let target = uplink::Target { host: "air.example.org", token: "cas_dev_secret" };
         let mut body = [0; 128 * BATCH + 256];
-        let batch = Batch { boot: Some(boot), readings: &readings };
+        let batch = Batch { boot: Some(boot), readings: &readings, health: None };
         let result = ready(uplink::post(client, &target, &batch, &mut body));
         (readings.len() as u16, result)
     }
