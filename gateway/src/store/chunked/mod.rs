@@ -106,6 +106,11 @@ impl Chunked {
 
 #[cfg(test)]
 impl Chunked {
+    /// See [`Inner::seal_due`].
+    pub(super) async fn seal(&self, now_ms: i64) -> Result<(), StoreError> {
+        self.inner.seal_due(now_ms).await
+    }
+
     /// See [`Inner::mend`].
     pub(super) async fn mend(&self) -> Result<(), StoreError> {
         self.inner.mend().await

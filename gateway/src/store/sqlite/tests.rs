@@ -5,6 +5,7 @@ use crate::reading::{NewBatch, NewReading, Timed};
 use crate::store::chunked::Chunked;
 use crate::store::chunked::stories::{self, DAYS, PER_DAY, Shop, filled, noise, quantity, values};
 use crate::store::{Place, Store, StoreError, open};
+use crate::telemetry::series::Data;
 use crate::telemetry::time::DAY_MS;
 use casement_proto::{DeviceId, State};
 use sqlx::{AssertSqlSafe, Row};
@@ -180,4 +181,37 @@ async fn a_file_cut_short_gives_what_is_left_and_takes_readings() {
 fn reading(name: Option<(u64, u64)>, t_ms: i64, co2_ppm: f64) -> NewReading {
     let values = Box::new([(quantity("co2"), co2_ppm)]);
     NewReading { name, t_ms, timed: Timed::Device, state: State::Ok, values }
+}
+
+#[tokio::test]
+async fn a_million_devices_are_told_apart() {
+    // More than memory holds; the whole million takes minutes without optimisation.
+    const DEVICES: u64 = if cfg!(debug_assertions) { 70_000 } else { 1_000_000 };
+    const AT_ONCE: u64 = 10_000;
+    let folder = tempfile::tempdir().unwrap();
+    let store = tempfile::TempDir::open(&folder).await;
+    let id = |n: u64| DeviceId::parse(&format!("unit-{n}")).unwrap();
+    let t_ms = |n: u64| 20_000 * DAY_MS + n.cast_signed();
+    let some = |from: u64| -> Vec<NewBatch> {
+        let one = |n| NewBatch { device: id(n), readings: vec![reading(Some((1, n)), t_ms(n), n as f64)] };
+        (from..from + AT_ONCE).map(one).collect()
+    };
+    for from in (0..DEVICES).step_by(AT_ONCE as usize) {
+        let appended = store.append(&some(from)).await.unwrap();
+        assert_eq!(appended.iter().map(|of| of.stored.len() as u64).sum::<u64>(), AT_ONCE);
+        if from % 200_000 == 0 {
+            store.seal(crate::clock::now_ms() + DAY_MS).await.unwrap();
+        }
+    }
+    store.seal(crate::clock::now_ms() + DAY_MS).await.unwrap();
+    // Most have left memory since.
+    for n in [0, 1, 65_535, 65_536, DEVICES - 1] {
+        let window = (t_ms(0), t_ms(DEVICES));
+        let points = stories::chart(&store, &format!("unit-{n}"), "co2", window, 10).await;
+        assert_eq!(points.data, Data::Raw(vec![(t_ms(n), n as f64)]));
+        let again = NewBatch { device: id(n), readings: vec![reading(Some((1, n)), t_ms(n), 0.0)] };
+        assert_eq!(store.append(&[again]).await.unwrap()[0].duplicate, 1);
+    }
+    assert_eq!(store.newest().await.unwrap().cast_unsigned(), DEVICES);
+    store.close().await;
 }
