@@ -110,8 +110,8 @@ impl Shelf for Mortal {
     async fn seal(&self, seal: &Seal) -> Result<bool, StoreError> {
         self.step(self.shelf.seal(seal)).await
     }
-    async fn put_together(&self, day: &WholeDay) -> Result<bool, StoreError> {
-        self.step(self.shelf.put_together(day)).await
+    async fn put_together(&self, days: &[WholeDay]) -> Result<(), StoreError> {
+        self.step(self.shelf.put_together(days)).await
     }
     async fn forget(&self, metric: i64, before: i64, most: u32) -> Result<u64, StoreError> {
         self.step(self.shelf.forget(metric, before, most)).await

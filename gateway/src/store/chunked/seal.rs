@@ -24,6 +24,9 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Devices sealed in one step: some milliseconds of the writer's time.
 const DEVICES_AT_ONCE: usize = 32;
 
+/// Days put together in one step: some milliseconds of the writer's time, and one fsync.
+const DAYS_AT_ONCE: usize = 8;
+
 /// Days that are remembered to be mended.
 const DAMAGED_MAX: usize = 1_000;
 
@@ -149,13 +152,23 @@ impl Inner {
 
     /// Puts together the days whose time has come, or all that are over.
     pub(super) async fn put_together_ready(&self, now_ms: i64, all: bool) -> Result<(), StoreError> {
-        for waiting in self.shelf.waiting().await? {
+        let ready =
+            |waiting: &Waiting| rules::is_ready(waiting, now_ms) || (all && waiting.day < day(now_ms));
+        let ready: Vec<Waiting> = self.shelf.waiting().await?.into_iter().filter(ready).collect();
+        self.put_together(&ready).await
+    }
+
+    /// Makes days of their pieces and of what was put together of them before, some in one step.
+    async fn put_together(&self, waiting: &[Waiting]) -> Result<(), StoreError> {
+        for some in waiting.chunks(DAYS_AT_ONCE) {
             if self.closing.is_cancelled() {
                 return Ok(());
             }
-            if rules::is_ready(&waiting, now_ms) || (all && waiting.day < day(now_ms)) {
-                self.put_together(waiting).await?;
+            let mut whole = Vec::with_capacity(some.len());
+            for waiting in some {
+                whole.push(self.whole(waiting).await?);
             }
+            self.shelf.put_together(&whole).await?;
         }
         Ok(())
     }
@@ -172,10 +185,8 @@ impl Inner {
     /// beyond repair is laid aside, so that it is told once.
     pub(super) async fn mend(&self) -> Result<(), StoreError> {
         let damaged = std::mem::take(&mut *self.damaged.lock().unwrap_or_else(PoisonError::into_inner));
-        for (device, day) in damaged {
-            self.put_together(Waiting { device, day, pieces: 0, made_ms: 0 }).await?;
-        }
-        Ok(())
+        let again = |(device, day)| Waiting { device, day, pieces: 0, made_ms: 0 };
+        self.put_together(&damaged.into_iter().map(again).collect::<Vec<_>>()).await
     }
 
     /// Forgets raw values that are older than they are kept.
@@ -214,8 +225,9 @@ impl Inner {
         Ok(())
     }
 
-    /// Makes one day of its pieces and of what was put together before.
-    async fn put_together(&self, waiting: Waiting) -> Result<(), StoreError> {
+    /// One day, of its pieces and of what was put together before. Nothing is changed yet.
+    async fn whole(&self, waiting: &Waiting) -> Result<WholeDay, StoreError> {
+        let waiting = *waiting;
         let series = self.shelf.series(Some(waiting.device)).await?;
         let one = |series: i64| Days { series, from: waiting.day, to: waiting.day };
         let want = Want {
@@ -270,9 +282,7 @@ impl Inner {
                 "{note}; it is kept aside, and the rest of the day goes on"
             );
         }
-        // Somebody else may have been first: then there is nothing left to do.
-        let _mine = self.shelf.put_together(&whole).await?;
-        Ok(())
+        Ok(whole)
     }
 
     /// Brings everything into its final place now: seals all readings, puts together every day that is over.

@@ -257,8 +257,8 @@ pub(crate) trait Shelf: Send + Sync + 'static {
     async fn seal(&self, seal: &Seal) -> Result<bool, StoreError>;
     /// Device days that have pieces.
     async fn waiting(&self) -> Result<Vec<Waiting>, StoreError>;
-    /// Puts a day together; `false` when its pieces are not these any more.
-    async fn put_together(&self, day: &WholeDay) -> Result<bool, StoreError>;
+    /// Puts days together in one step. One whose pieces are not these any more stays as it is: somebody else was first.
+    async fn put_together(&self, days: &[WholeDay]) -> Result<(), StoreError>;
     /// The first day of which raw values are kept, for metrics of which older ones are not.
     async fn kept_from(&self) -> Result<Vec<(i64, i64)>, StoreError>;
     /// Forgets the columns of a metric before a day, at most so many, and takes note of that day; summaries stay. Gives how

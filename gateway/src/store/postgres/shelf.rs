@@ -218,19 +218,30 @@ async fn forget(
     Ok(gone.rows_affected())
 }
 
-async fn put_together(connection: &mut PgConnection, day: &WholeDay) -> Result<bool, sqlx::Error> {
+async fn put_together(connection: &mut PgConnection, days: &[WholeDay]) -> Result<(), sqlx::Error> {
     let mut tx = connection.begin().await?;
-    lock(&mut tx, std::iter::once(day.device)).await?;
+    lock(&mut tx, days.iter().map(|day| day.device)).await?;
+    for day in days {
+        put_one_together(&mut tx, day).await?;
+    }
+    tx.commit().await
+}
+
+async fn put_one_together(tx: &mut PgConnection, day: &WholeDay) -> Result<(), sqlx::Error> {
     // Nobody who puts this day together leaves a piece of it, so these are there, or somebody else was first.
-    let gone = sqlx::query("DELETE FROM piece WHERE device = $1 AND id = ANY ($2)")
+    let there: i64 = sqlx::query_scalar("SELECT count(*) FROM piece WHERE device = $1 AND id = ANY ($2)")
+        .bind(day.device)
+        .bind(&day.pieces)
+        .fetch_one(&mut *tx)
+        .await?;
+    if unsigned(there) != day.pieces.len() as u64 {
+        return Ok(());
+    }
+    sqlx::query("DELETE FROM piece WHERE device = $1 AND id = ANY ($2)")
         .bind(day.device)
         .bind(&day.pieces)
         .execute(&mut *tx)
         .await?;
-    if gone.rows_affected() != day.pieces.len() as u64 {
-        tx.rollback().await?;
-        return Ok(false);
-    }
     let (whole, gone): (Vec<_>, Vec<_>) = day.columns.iter().partition(|(_, data)| !data.is_empty());
     sqlx::query(
         "DELETE FROM \"column\" c USING series s
@@ -280,8 +291,7 @@ async fn put_together(connection: &mut PgConnection, day: &WholeDay) -> Result<b
             .execute(&mut *tx)
             .await?;
     }
-    tx.commit().await?;
-    Ok(true)
+    Ok(())
 }
 
 /// Makes the partitions of a month. They are made aside and attached: that locks the table for a moment only, and not for
@@ -635,9 +645,11 @@ impl Shelf for Postgres {
         .await
     }
 
-    async fn put_together(&self, day: &WholeDay) -> Result<bool, StoreError> {
-        self.partition(day.day).await?;
-        self.writing(async |connection| put_together(connection, day).await).await
+    async fn put_together(&self, days: &[WholeDay]) -> Result<(), StoreError> {
+        for day in days {
+            self.partition(day.day).await?;
+        }
+        self.writing(async |connection| put_together(connection, days).await).await
     }
 
     async fn kept_from(&self) -> Result<Vec<(i64, i64)>, StoreError> {

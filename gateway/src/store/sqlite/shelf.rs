@@ -321,15 +321,25 @@ pub(super) async fn seal_in(tx: &mut SqliteConnection, seal: &Seal) -> Result<()
     Ok(())
 }
 
-async fn put_together(connection: &mut SqliteConnection, day: &WholeDay) -> Result<bool, sqlx::Error> {
+async fn put_together(connection: &mut SqliteConnection, days: &[WholeDay]) -> Result<(), sqlx::Error> {
     let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-    // Nobody who puts this day together leaves a piece of it, so these are there, or somebody else was first.
-    let gone = sqlx::query(AssertSqlSafe(format!("DELETE FROM piece WHERE id IN ({})", list(&day.pieces))))
-        .execute(&mut *tx)
-        .await?;
-    if gone.rows_affected() != day.pieces.len() as u64 {
-        return Ok(false);
+    for day in days {
+        put_one_together(&mut tx, day).await?;
     }
+    tx.commit().await
+}
+
+async fn put_one_together(tx: &mut SqliteConnection, day: &WholeDay) -> Result<(), sqlx::Error> {
+    let pieces = list(&day.pieces);
+    // Nobody who puts this day together leaves a piece of it, so these are there, or somebody else was first.
+    let there: i64 =
+        sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM piece WHERE id IN ({pieces})")))
+            .fetch_one(&mut *tx)
+            .await?;
+    if unsigned(there) != day.pieces.len() as u64 {
+        return Ok(());
+    }
+    sqlx::query(AssertSqlSafe(format!("DELETE FROM piece WHERE id IN ({pieces})"))).execute(&mut *tx).await?;
     let series: Vec<(i64, i64)> = sqlx::query_as("SELECT metric, id FROM series WHERE device = ?")
         .bind(day.device)
         .fetch_all(&mut *tx)
@@ -370,8 +380,7 @@ async fn put_together(connection: &mut SqliteConnection, day: &WholeDay) -> Resu
             .execute(&mut *tx)
             .await?;
     }
-    tx.commit().await?;
-    Ok(true)
+    Ok(())
 }
 
 impl Sqlite {
@@ -641,9 +650,9 @@ impl Shelf for Sqlite {
         Ok(rows.into_iter().map(waiting).collect())
     }
 
-    async fn put_together(&self, day: &WholeDay) -> Result<bool, StoreError> {
+    async fn put_together(&self, days: &[WholeDay]) -> Result<(), StoreError> {
         let mut connection = self.writer.acquire().await.map_err(engine)?;
-        let outcome = put_together(&mut connection, day).await;
+        let outcome = put_together(&mut connection, days).await;
         keep_or_close(connection, outcome).map_err(engine)
     }
 
