@@ -25,12 +25,31 @@ pub struct NewReading {
     pub name: Option<(u64, u64)>,
     /// When it was taken, in milliseconds since 1970.
     pub t_ms: i64,
-    /// The time is that of receipt. An unnamed reading may then move by milliseconds to stay distinct.
-    pub received: bool,
+    /// Where that time is from.
+    pub timed: Timed,
     /// How far to trust it.
     pub state: State,
     /// The values, each quantity once.
     pub values: Box<[(Quantity, f64)]>,
+}
+
+/// Where a reading's time is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timed {
+    /// The device: by its clock, or by how old the reading is.
+    Device,
+    /// The moment of receipt. An unnamed reading may then move by milliseconds to stay distinct.
+    Receipt,
+    /// How old the reading is, and the device says how long it has been running: the store keeps when that start began, so
+    /// that the reading has the same time at every attempt to send it.
+    SinceStart {
+        /// The number of the start.
+        boot: u64,
+        /// How long after the start it was taken, in milliseconds.
+        at_ms: u64,
+        /// How long after the start it was sent, in milliseconds.
+        sent_ms: u64,
+    },
 }
 
 /// Readings of one device that arrived together.

@@ -214,7 +214,12 @@ fn the_program_is_the_command_line_and_nothing_else() {
 
 #[test]
 fn what_devices_and_gateway_share_depends_on_neither() {
-    for (folder, allowed) in [("proto", &[][..]), ("firmware/core", &["casement-proto"][..])] {
+    for (folder, allowed) in [
+        ("proto", &[][..]),
+        ("firmware/core", &["casement-proto"][..]),
+        ("firmware/screen", &["casement-core", "casement-proto"][..]),
+        ("firmware/sensors", &["casement-core", "casement-proto"][..]),
+    ] {
         let names: Vec<_> = allowed.iter().map(|name| name.replace('-', "_")).collect();
         assert_eq!(our_crates(&read(&format!("{folder}/Cargo.toml"))), allowed, "{folder}/Cargo.toml");
         let sources = sources(&format!("{folder}/src"));
@@ -232,7 +237,8 @@ fn what_devices_and_gateway_share_depends_on_neither() {
 
 #[test]
 fn the_firmware_core_needs_no_allocator() {
-    for source in sources("firmware/core/src") {
+    let folders = ["firmware/core/src", "firmware/screen/src", "firmware/sensors/src"];
+    for source in folders.into_iter().flat_map(sources) {
         for path in source.paths.iter().filter(|path| path.names.len() > 1) {
             let first = path.names.first().map_or("", String::as_str);
             assert!(!["std", "alloc"].contains(&first), "{}:{}: {first}", source.file, path.line);

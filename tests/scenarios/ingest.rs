@@ -61,6 +61,21 @@ async fn a_batch_is_stored_once_however_often_it_is_sent() -> Result<()> {
 }
 
 #[tokio::test]
+async fn without_clock_and_number_uptime_names_a_reading() -> Result<()> {
+    let stage = Stage::set().await?;
+    let batch = |uptime_ms: u64, ages_ms: &[u64]| {
+        let readings: Vec<_> = ages_ms.iter().map(|age_ms| json!({"age_ms": age_ms, "co2": 600})).collect();
+        json!({"boot": 3, "uptime_ms": uptime_ms, "readings": readings})
+    };
+    assert_eq!(post(&stage, &batch(60_000, &[20_000, 10_000])).await?, (2, 0, 0));
+    // Each attempt takes another time on its way: these say the same two readings are some seconds older.
+    assert_eq!(post(&stage, &batch(63_000, &[23_000, 13_000])).await?, (0, 2, 0));
+    let bad = json!({"boot": 3, "uptime_ms": -1, "readings": [{"age_ms": 1, "co2": 600}]});
+    stage.device.ingest(&bad).await?.expect(400)?;
+    stage.strike().await
+}
+
+#[tokio::test]
 async fn the_same_reading_twice_in_one_batch_is_one_reading() -> Result<()> {
     let stage = Stage::set().await?;
     let reading = json!({"seq": 1, "time": unix_ms(), "co2": 600});

@@ -16,6 +16,7 @@ mod ingest;
 mod load;
 mod memory_and_start;
 mod postgres;
+mod read_only;
 mod reading;
 mod real_input;
 mod scan;

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use harness::csv_rows;
+use harness::wait::rfc3339;
 use harness::{Client, Home, Ran, report};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -210,5 +211,67 @@ async fn what_is_exported_can_be_imported_elsewhere() -> Result<()> {
         let raw = csv_rows::all(&client, "office", "co2").await?;
         assert_eq!(raw, csv_rows::all(&other.client()?, "office", "co2").await?, "{format}");
     }
+    Ok(())
+}
+
+/// The clock in Brussels, by hand: an hour ahead of UTC, two from 2026-03-29T01:00Z to 2026-10-25T01:00Z.
+fn brussels(unix_ms: i64) -> String {
+    let summer = (1_774_746_000_000..1_792_890_000_000).contains(&unix_ms);
+    rfc3339(unix_ms + if summer { 7_200_000 } else { 3_600_000 })[..19].replace('T', " ")
+}
+
+#[tokio::test]
+async fn no_reading_is_lost_or_doubled_where_the_clock_is_put_forward_or_back() -> Result<()> {
+    let home = Home::with("[access]\ndashboard = \"public\"\n[site]\ntime_zone = \"Europe/Brussels\"\n")?;
+    // Two days around each border, a reading every ten minutes, as a logger with local time writes them.
+    let moments: Vec<i64> = [1_774_656_000_000, 1_792_800_000_000]
+        .iter()
+        .flat_map(|from| (0..2 * 144).map(move |n| from + n * 600_000))
+        .collect();
+    ensure!(brussels(1_792_888_200_000) == "2026-10-25 02:30:00");
+    ensure!(brussels(1_792_891_800_000) == "2026-10-25 02:30:00", "this hour happens twice");
+    ensure!(brussels(1_774_745_999_000) == "2026-03-29 01:59:59");
+    ensure!(brussels(1_774_746_000_000) == "2026-03-29 03:00:00");
+    let mut text = "Date,CO2\n".to_owned();
+    for (n, moment) in moments.iter().enumerate() {
+        text.push_str(&format!("{},{}\n", brussels(*moment), 400 + n));
+    }
+    let file = home.path("logger.csv");
+    std::fs::write(&file, text)?;
+    let file = file.to_str().context("a path of text")?;
+    let map = ["--device", "desk", "--time-zone", "Europe/Brussels", "--map", "Date=time,CO2=co2"];
+    let import = [&["import", file][..], &map].concat();
+    let ran = home.run(&import).await?.expect(0)?;
+    ensure!(ran.stdout.contains("576 new, 0 there already, 0 refused"), "{ran:?}");
+    let ran = home.run(&import).await?.expect(0)?;
+    ensure!(ran.stdout.contains("0 new, 576 there already, 0 refused"), "{ran:?}");
+
+    let gateway = home.serve().await?;
+    let reader = gateway.client()?;
+    let rows = csv_rows::all(&reader, "desk", "co2").await?;
+    ensure!(rows.iter().map(|row| row.time_ms).eq(moments.iter().copied()), "{} rows", rows.len());
+    // Two days by the hour are 48 buckets, whatever the clock on the wall does, and nothing is missing in them.
+    for from in [1_774_656_000_000_i64, 1_792_800_000_000] {
+        let to = from + 2 * 86_400_000;
+        let path = format!("/api/v1/readings?device=desk&metric=co2&from={from}&to={to}&max_points=48");
+        let chart = reader.json(&path).await?;
+        let counts: Vec<i64> = chart["points"]
+            .as_array()
+            .context("points")?
+            .iter()
+            .filter_map(|point| point[4].as_i64())
+            .collect();
+        ensure!(counts == [6; 48] && chart["gaps"] == serde_json::json!([]), "{chart}");
+    }
+    ensure!(gateway.terminate().await?.code == Some(0));
+
+    // What is exported in that time zone is imported as the same readings.
+    let exported = home.run(&["export"]).await?.expect(0)?;
+    ensure!(exported.stdout.contains(",2026-10-25T02:30:00+02:00,"), "summer");
+    ensure!(exported.stdout.contains(",2026-10-25T02:30:00+01:00,"), "winter");
+    let back = home.path("back.csv");
+    std::fs::write(&back, exported.stdout)?;
+    let ran = home.run(&["import", back.to_str().context("a path of text")?]).await?.expect(0)?;
+    ensure!(ran.stdout.contains("0 new, 576 there already, 0 refused"), "{ran:?}");
     Ok(())
 }

@@ -5,36 +5,53 @@
 //! | [`node`] | the state machine: what to sample, keep, show and send next, and when to wake |
 //! | [`record`] | one kept reading, its compact form on flash and how it gets its time |
 //! | [`queue`] | store and forward over flash; survives power failing at any byte |
+//! | [`keep`] | one small value on flash: settings, the state of an update; survives power failing at any byte |
+//! | [`update`] | firmware over the air: what to fetch, when to trust it, when to go back |
 //! | [`uplink`] | one upload over any [`embedded_svc`] HTTP connection, and the back-off between uploads |
+//! | [`clock`] | what time it is, and whom to believe |
+//! | [`liveness`] | what to do when nothing comes back |
 //! | [`light`] | colour and blink pattern of the light |
+//! | [`improv`] | Wi-Fi and settings over the serial line |
+//! | [`page`] | the page that a device shows in the local network, and `/json` |
+//! | [`portal`] | the form in the device's own network, for phones |
 //! | [`settings`] | what can be set, with bounds |
 //!
 //! Nothing here knows hardware, allocates or reads a clock: time and chance are arguments, flash and network are
 //! small traits. So the code that runs on a chip runs unchanged in tests and as a virtual device. A driver is a loop
 //! that turns wakes into [`Event`]s and does what [`Actions`] say.
 //!
-//! A device never restarts because of the network. Offline is a normal state: it samples, shows and keeps.
+//! Offline is a normal state: a device samples, shows and keeps. It restarts because of the network at most once for each
+//! time that something got through (see [`liveness`]).
 #![no_std]
 
 #[cfg(test)]
 extern crate std;
 
+pub mod clock;
+pub mod improv;
 pub mod keep;
 pub mod light;
+pub mod liveness;
 pub mod node;
+pub mod page;
+pub mod portal;
 pub mod queue;
 pub mod record;
 pub mod settings;
 #[cfg(test)]
 mod torn;
+pub mod update;
 pub mod uplink;
 
+pub use clock::Clock;
 pub use light::{Light, Pattern};
-pub use node::{Actions, Display, Event, Fault, Health, Link, Node, Primary, Sample};
+pub use node::{
+    Actions, Ambience, Display, Event, Fault, Health, Link, Node, Press, Primary, Sample, Trouble, Vitals,
+};
 pub use queue::{Mark, Memory, Queue, QueueError, QueueStatus, Region};
 pub use record::{Record, Timeline};
 pub use settings::{Settings, SettingsError};
-pub use uplink::{Ack, Backoff, UploadError};
+pub use uplink::{Ack, Backoff, Certificate, UploadError};
 
 /// Milliseconds since the device started. Steady: it never jumps, and says nothing about the date.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,10 +1,18 @@
 //! What a device does next. Events and the time go in, actions come out; nothing is done here.
 
+mod trouble;
+
+pub use trouble::Trouble;
+
 use crate::Millis;
+use crate::clock::{Clock, Heard, Source};
+use crate::liveness::{Liveness, Rescue};
 use crate::queue::QueueStatus;
 use crate::record::{Record, SAMPLE_VALUES_MAX, Timeline, Values};
 use crate::settings::Settings;
 use crate::uplink::{Ack, Backoff, UploadError};
+use casement_proto::device_settings::Sound;
+use casement_proto::wire::DeviceHealth;
 use casement_proto::{Band, BandFilter, State};
 
 /// What the sensors gave at one moment.
@@ -12,7 +20,8 @@ use casement_proto::{Band, BandFilter, State};
 pub struct Sample {
     /// How far the sensors trust it.
     pub state: State,
-    /// Up to [`SAMPLE_VALUES_MAX`] quantities. Those that cannot be true are left out of the reading and counted.
+    /// Up to [`SAMPLE_VALUES_MAX`] quantities. Those that cannot be true are left out of the reading and counted. None,
+    /// with [`State::WarmingUp`]: there is nothing to keep yet.
     pub values: Values,
 }
 
@@ -46,8 +55,10 @@ pub enum Event {
     Sampled(Result<Sample, Fault>),
     /// The network came or went.
     Link(bool),
-    /// The clock was set: milliseconds since 1970.
+    /// A time server answered: milliseconds since 1970.
     Clock(i64),
+    /// A person pressed the button.
+    Button(Press),
     /// A person changed the settings.
     Settings(Settings),
     /// What waits in the queue: after start, after [`Actions::keep`] and after [`Actions::acknowledge`].
@@ -59,6 +70,48 @@ pub enum Event {
         /// What became of them.
         result: Result<Ack, UploadError>,
     },
+}
+
+/// How a button was pressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Press {
+    /// Let go within three seconds.
+    Short,
+    /// Held for three seconds or more.
+    Long,
+}
+
+/// What a device puts into the room besides its picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ambience {
+    /// Brightness of light and screen; 0 in quiet hours.
+    pub brightness_percent: u8,
+    /// Whether it is quiet.
+    pub quiet: bool,
+}
+
+impl Ambience {
+    /// The brightness as [`Light::at`](crate::Light::at) takes it: 0 to 255.
+    pub fn level(self) -> u8 {
+        u8::try_from(u16::from(self.brightness_percent.min(100)) * 255 / 100).unwrap_or(u8::MAX)
+    }
+}
+
+/// What a person sees of a chip, and the state machine does not know. A driver fills it in for every report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vitals<'a> {
+    /// Version of the firmware.
+    pub firmware: &'a str,
+    /// The board's name, as releases have it.
+    pub board: &'a str,
+    /// Why it started last; see [`DeviceHealth::reset`].
+    pub reset: &'a str,
+    /// Free heap in bytes, and the least since it started.
+    pub heap_free: Option<(u32, u32)>,
+    /// Signal of the network in dBm.
+    pub rssi: Option<i8>,
+    /// What the updater says.
+    pub update: Option<&'a str>,
 }
 
 /// What to do, in this order.
@@ -75,8 +128,23 @@ pub struct Actions {
     pub sample: bool,
     /// Send up to this many of the oldest waiting readings, and answer with [`Event::Uploaded`].
     pub upload: Option<u16>,
+    /// Drop the connection and its session, leave the network and join it again.
+    pub reconnect: bool,
     /// Tear the network interface down and build it up again, without restarting the device.
     pub restart_radio: bool,
+    /// Restart the device, with its clock carried over. Never while a sensor minds, and at most once for each time that
+    /// something got through.
+    pub restart: bool,
+    /// How bright and how quiet to be from now on.
+    pub ambience: Option<Ambience>,
+    /// Sound once for this band.
+    pub sound: Option<Band>,
+    /// Show the next screen.
+    pub next_screen: bool,
+    /// Open the set-up portal, until it has been used or ten minutes are over.
+    pub provision: bool,
+    /// Write this to flash as the last good time, in milliseconds since 1970.
+    pub keep_time: Option<i64>,
     /// When to come back with [`Event::Due`] unless something else happens first.
     pub wake_at: Millis,
 }
@@ -163,8 +231,7 @@ pub struct Node {
     boot: u64,
     next_seq: u64,
     random: u32,
-    /// Milliseconds since 1970 at which this start began.
-    started_unix_ms: Option<i64>,
+    clock: Clock,
     next_sample: Millis,
     outstanding: Option<Stamp>,
     last_stamp_unix_ms: Option<i64>,
@@ -177,7 +244,16 @@ pub struct Node {
     fault_kept: Option<Millis>,
     link: bool,
     reach: Link,
-    silent_since: Option<Millis>,
+    liveness: Liveness,
+    /// Why the last upload failed; `None` once one worked.
+    last_error: Option<UploadError>,
+    queue_before: QueueStatus,
+    /// The queue lost something or could not be written, lately.
+    queue_hurt: Option<Millis>,
+    same: Same,
+    ambience: Option<Ambience>,
+    awake_until: Option<Millis>,
+    sounded: Option<Band>,
     uploading: bool,
     limit: u16,
     backoff: Backoff,
@@ -202,7 +278,7 @@ impl Node {
             boot,
             next_seq: 1,
             random: random | 1,
-            started_unix_ms: None,
+            clock: Clock::default(),
             next_sample: Millis(0),
             outstanding: None,
             last_stamp_unix_ms: None,
@@ -215,7 +291,14 @@ impl Node {
             fault_kept: None,
             link: false,
             reach: Link::Waiting,
-            silent_since: Some(Millis(0)),
+            liveness: Liveness::new(),
+            last_error: None,
+            queue_before: QueueStatus::default(),
+            queue_hurt: None,
+            same: Same::default(),
+            ambience: None,
+            awake_until: None,
+            sounded: None,
             uploading: false,
             limit: settings.batch(),
             backoff: Backoff::new(),
@@ -225,6 +308,13 @@ impl Node {
         }
     }
 
+    /// The same device with a clock that knows more than nothing.
+    #[must_use]
+    pub const fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Takes what happened and says what to do. Whatever is due by `now` is among it, whichever event came.
     pub fn handle(&mut self, event: Event, now: Millis) -> Actions {
         let mut actions = Actions::default();
@@ -232,9 +322,15 @@ impl Node {
             Event::Due => {}
             Event::Sampled(result) => actions.keep = self.sampled(result, now),
             Event::Link(up) => self.linked(up, now),
-            Event::Clock(unix_ms) => self.set_clock(unix_ms, now),
+            Event::Clock(unix_ms) => self.hear_time(Source::Sntp, unix_ms, now),
             Event::Settings(settings) => self.set(settings, now),
-            Event::Queue(status) => self.health.queue = status,
+            Event::Queue(status) => self.queue(status, now),
+            Event::Button(Press::Long) => actions.provision = true,
+            Event::Button(Press::Short) => {
+                // In the dark, the first press only makes light.
+                actions.next_screen = !self.is_quiet(now);
+                self.awake_until = Some(now.after(AWAKE_MS));
+            }
             Event::Uploaded { sent, result } => actions.acknowledge = self.uploaded(sent, result, now),
         }
         actions.sample = self.sample_due(now);
@@ -242,18 +338,100 @@ impl Node {
             self.uploading = true;
             actions.upload = Some(self.limit);
         }
-        actions.restart_radio = self.radio_stuck(now);
+        match self.liveness.rescue(now, self.link, self.calm()) {
+            None => {}
+            Some(Rescue::Reconnect) => actions.reconnect = true,
+            Some(Rescue::Radio) => {
+                self.health.radio_restarts += 1;
+                actions.restart_radio = true;
+            }
+            Some(Rescue::Restart) => actions.restart = true,
+        }
         actions.show = self.display(now);
+        actions.ambience = self.ambience(now);
+        actions.sound = self.sound(now);
+        actions.keep_time = self.clock.keep(now);
         actions.wake_at = self.next_sample;
         if self.waits_to_upload() {
             actions.wake_at = actions.wake_at.min(self.not_before.max(now));
         }
+        if let Some(until) = self.awake_until {
+            actions.wake_at = actions.wake_at.min(until);
+        }
         actions
     }
 
+    /// The latest values, while they are fresh enough to be shown.
+    pub fn latest(&self, now: Millis) -> Option<&Values> {
+        let fresh = self.health.samples > 0 && now.since(self.last_value) <= self.stale_ms();
+        Some(&self.same.values).filter(|_| fresh)
+    }
+
+    /// The time in milliseconds since 1970, if anybody has said.
+    pub fn unix_ms(&self, now: Millis) -> Option<i64> {
+        self.clock.unix_ms(now)
+    }
+
+    /// Whether a restart would disturb no sensor. An update waits for this, too.
+    pub const fn calm(&self) -> bool {
+        // Before the first sample nobody knows; a sensor that gives none has nothing to lose.
+        let heard = self.health.samples > 0 || self.faults_in_a_row >= FAULTS_SHOWN_FROM;
+        heard && !matches!(self.state, State::WarmingUp | State::Conditioning | State::Calibrating)
+    }
+
+    /// The time to judge certificates by; see [`Clock::for_certificates`].
+    pub fn certificate_time(&self, now: Millis) -> i64 {
+        self.clock.for_certificates(now)
+    }
+
+    /// What is sent along with the next batch.
+    pub fn report<'a>(&self, vitals: &Vitals<'a>, now: Millis) -> DeviceHealth<'a> {
+        DeviceHealth {
+            firmware: vitals.firmware,
+            board: vitals.board,
+            reset: vitals.reset,
+            uptime_s: now.0 / 1_000,
+            heap_free: vitals.heap_free.map(|(free, _)| free),
+            heap_free_min: vitals.heap_free.map(|(_, least)| least),
+            rssi: vitals.rssi,
+            queued: self.health.queue.queued,
+            dropped: (self.health.queue.dropped)
+                .saturating_add(self.health.queue.refused)
+                .saturating_add(self.health.poisoned),
+            faults: self.health.faults,
+            uploads_failed: self.health.uploads_failed,
+            radio_restarts: self.health.radio_restarts,
+            update: vitals.update,
+            trouble: self.trouble(now).map(|trouble| trouble.code()),
+        }
+    }
+
+    /// What is wrong, the worst first; `None` when nothing is.
+    pub fn trouble(&self, now: Millis) -> Option<Trouble> {
+        let fault = self.health.last_fault.filter(|_| self.faults_in_a_row >= FAULTS_SHOWN_FROM);
+        let hurt = self.queue_hurt.is_some_and(|at| now.since(at) < QUEUE_HURT_MS);
+        let faulty = self.health.queue.faults > 0;
+        if let Some(fault) = fault {
+            return Some(Trouble::Sensor(fault));
+        }
+        if hurt {
+            return Some(if faulty { Trouble::Flash } else { Trouble::QueueFull });
+        }
+        if self.same.frozen() {
+            return Some(Trouble::Frozen);
+        }
+        if self.state == State::Suspect {
+            return Some(Trouble::Doubtful);
+        }
+        if !self.link {
+            return Some(Trouble::NoNetwork);
+        }
+        self.last_error.map(Trouble::Upload)
+    }
+
     /// What the device knows about time, for turning records into readings.
-    pub const fn timeline(&self, now: Millis) -> Timeline {
-        Timeline { boot: self.boot, now, started_unix_ms: self.started_unix_ms }
+    pub fn timeline(&self, now: Millis) -> Timeline {
+        Timeline { boot: self.boot, now, started_unix_ms: self.clock.started_unix_ms() }
     }
 
     /// What it counted so far.
@@ -271,7 +449,7 @@ impl Node {
         let past = self.grid_phase(now.0.saturating_add(early));
         let stamp = Stamp {
             uptime: Millis(now.0.saturating_add(early).saturating_sub(past)),
-            unix_ms: self.started_unix_ms.map(|started| {
+            unix_ms: self.clock.started_unix_ms().map(|started| {
                 started.saturating_add_unsigned(now.0.saturating_add(early)).saturating_sub_unsigned(past)
             }),
         };
@@ -287,6 +465,12 @@ impl Node {
 
     fn sampled(&mut self, result: Result<Sample, Fault>, now: Millis) -> Option<Record> {
         let stamp = self.outstanding.take()?;
+        // Sensors that have just been powered have nothing to say yet, and nothing is wrong with them.
+        if result.as_ref().is_ok_and(|it| it.state == State::WarmingUp && it.values.is_empty()) {
+            self.state = State::WarmingUp;
+            self.faults_in_a_row = 0;
+            return None;
+        }
         let result = result.and_then(|mut sample| {
             let before = sample.values.len();
             sample.values.retain(|(quantity, value)| quantity.holds(*value));
@@ -295,7 +479,11 @@ impl Node {
             if sample.values.is_empty() { Err(Fault::Range) } else { Ok(sample) }
         });
         match result {
-            Ok(sample) => {
+            Ok(mut sample) => {
+                self.same.see(&sample.values, now);
+                if sample.state == State::Ok && (self.same.frozen() || below_outdoors(&sample.values)) {
+                    sample.state = State::Suspect;
+                }
                 self.health.samples += 1;
                 self.faults_in_a_row = 0;
                 self.fault_kept = None;
@@ -327,9 +515,7 @@ impl Node {
     }
 
     fn look_at(&mut self, sample: &Sample, now: Millis) {
-        let value = |name: &str| {
-            sample.values.iter().find(|(quantity, _)| quantity.name() == name).map(|(_, value)| *value)
-        };
+        let value = |name: &str| value(&sample.values, name);
         // Values that hold are within the metric's range, so the conversion cannot overflow.
         let whole = |value: f64| (value + 0.5) as u32;
         let (primary, moves_light) = match (value("co2"), value("eco2")) {
@@ -351,7 +537,7 @@ impl Node {
     fn linked(&mut self, up: bool, now: Millis) {
         if self.link && !up {
             self.health.links_lost += 1;
-            self.silent_since = self.silent_since.or(Some(now));
+            self.liveness.silent(now);
         }
         if !self.link && up {
             self.backoff.reset();
@@ -375,16 +561,21 @@ impl Node {
         self.next_sample = now.after(self.settings.period_ms() - self.grid_phase(now.0));
     }
 
-    fn set_clock(&mut self, unix_ms: i64, now: Millis) {
-        if !CLOCK_UNIX_MS.contains(&unix_ms) {
-            return;
-        }
-        let started = unix_ms.saturating_sub_unsigned(now.0);
-        let moved = self.started_unix_ms.map(|before| before.abs_diff(started));
-        self.started_unix_ms = Some(started);
-        if moved.is_none_or(|ms| ms > self.tolerance_ms()) {
+    fn hear_time(&mut self, source: Source, unix_ms: i64, now: Millis) {
+        if let Heard::Set { moved_ms } = self.clock.hear(source, unix_ms, now)
+            && moved_ms.is_none_or(|ms| ms > self.tolerance_ms())
+        {
             self.begin_grid(now);
         }
+    }
+
+    fn queue(&mut self, status: QueueStatus, now: Millis) {
+        let QueueStatus { dropped, refused, faults, .. } = self.queue_before;
+        if status.dropped > dropped || status.refused > refused || status.faults > faults {
+            self.queue_hurt = Some(now);
+        }
+        self.queue_before = status;
+        self.health.queue = status;
     }
 
     fn uploaded(&mut self, sent: u16, result: Result<Ack, UploadError>, now: Millis) -> bool {
@@ -401,10 +592,11 @@ impl Node {
             Err(error) => error,
         };
         self.health.uploads_failed += 1;
-        self.silent_since = match error {
-            UploadError::Connection(_) => self.silent_since.or(Some(now)),
-            _ => None,
-        };
+        match error {
+            UploadError::Connection(_) => self.liveness.silent(now),
+            _ => self.liveness.answered(),
+        }
+        self.last_error = Some(error);
         self.reach = if error == UploadError::Token { Link::TokenRefused } else { Link::Waiting };
         let mut poison = false;
         match error {
@@ -417,7 +609,7 @@ impl Node {
         self.health.poisoned += u32::from(poison);
         let random = self.next_random();
         self.not_before = now.after(u64::from(self.backoff.after(error, random)));
-        if matches!(error, UploadError::Token | UploadError::Busy { .. }) {
+        if matches!(error, UploadError::Token | UploadError::Busy { .. } | UploadError::Full { .. }) {
             self.hold = self.not_before;
         }
         poison
@@ -430,13 +622,14 @@ impl Node {
         self.health.rejected += u64::from(ack.rejected);
         self.health.last_upload = Some(now);
         self.reach = Link::Online;
-        self.silent_since = None;
+        self.liveness.took();
+        self.last_error = None;
         self.backoff.reset();
         self.not_before = now;
         self.hold = now;
         self.limit = self.limit.saturating_mul(2).min(self.settings.batch());
-        if let (None, Some(unix_ms)) = (self.started_unix_ms, ack.server_time_ms) {
-            self.set_clock(unix_ms, now);
+        if let Some(unix_ms) = ack.server_time_ms {
+            self.hear_time(Source::Gateway, unix_ms, now);
         }
     }
 
@@ -444,18 +637,37 @@ impl Node {
         self.link && !self.uploading && self.health.queue.queued > 0
     }
 
-    fn radio_stuck(&mut self, now: Millis) -> bool {
-        let stuck = self.silent_since.is_some_and(|since| now.since(since) >= RADIO_RESTART_MS);
-        if stuck {
-            self.silent_since = Some(now);
-            self.health.radio_restarts += 1;
-        }
-        stuck
+    fn stale_ms(&self) -> u64 {
+        (3 * self.settings.period_ms()).max(STALE_MS_MIN)
+    }
+
+    fn is_quiet(&self, now: Millis) -> bool {
+        self.settings.is_quiet(self.clock.unix_ms(now)) && self.awake_until.is_none_or(|until| now >= until)
+    }
+
+    fn ambience(&mut self, now: Millis) -> Option<Ambience> {
+        let quiet = self.is_quiet(now);
+        self.awake_until = self.awake_until.filter(|until| now < *until);
+        let brightness_percent = if quiet { 0 } else { self.settings.brightness_percent() };
+        let ambience = Ambience { brightness_percent, quiet };
+        (self.ambience.replace(ambience) != Some(ambience)).then_some(ambience)
+    }
+
+    /// Sounds when the band gets worse, once. What happens in quiet hours stays quiet, in the morning, too.
+    fn sound(&mut self, now: Millis) -> Option<Band> {
+        let band = self.filter.band();
+        let before = core::mem::replace(&mut self.sounded, band);
+        let quiet = self.settings.is_quiet(self.clock.unix_ms(now));
+        let heard = match self.settings.sound() {
+            Sound::Off => None,
+            Sound::Now => band.filter(|band| *band == Band::Now),
+            Sound::SoonAndNow => band.filter(|band| *band != Band::Good),
+        };
+        heard.filter(|_| !quiet && band > before)
     }
 
     fn display(&mut self, now: Millis) -> Option<Display> {
-        let stale_ms = (3 * self.settings.period_ms()).max(STALE_MS_MIN);
-        if now.since(self.last_value) > stale_ms {
+        if now.since(self.last_value) > self.stale_ms() {
             self.primary = None;
             self.filter = BandFilter::new();
         }
@@ -476,7 +688,7 @@ impl Node {
     /// time while the clock is unknown.
     fn grid_phase(&self, uptime_ms: u64) -> u64 {
         let period = self.settings.period_ms();
-        match (self.started_unix_ms, i64::try_from(period)) {
+        match (self.clock.started_unix_ms(), i64::try_from(period)) {
             (Some(started), Ok(signed)) => {
                 started.saturating_add_unsigned(uptime_ms).rem_euclid(signed).unsigned_abs()
             }
@@ -498,6 +710,40 @@ impl Node {
     }
 }
 
+/// How long the sensors have said the very same.
+#[derive(Clone, Debug, Default)]
+struct Same {
+    values: Values,
+    since: Millis,
+    count: u32,
+    for_ms: u64,
+}
+
+impl Same {
+    fn see(&mut self, values: &Values, now: Millis) {
+        if *values == self.values {
+            self.count = self.count.saturating_add(1);
+            self.for_ms = now.since(self.since);
+        } else {
+            *self = Self { values: values.clone(), since: now, count: 1, for_ms: 0 };
+        }
+    }
+
+    /// Only measured CO2 is judged: an estimate lies at its floor for nights.
+    fn frozen(&self) -> bool {
+        let co2 = value(&self.values, "co2");
+        self.for_ms >= FROZEN_MS && self.count >= FROZEN_SAMPLES && co2.is_some_and(|ppm| ppm > FLOOR_PPM)
+    }
+}
+
+fn below_outdoors(values: &Values) -> bool {
+    value(values, "co2").is_some_and(|ppm| ppm < OUTDOORS_PPM_MIN)
+}
+
+fn value(values: &Values, name: &str) -> Option<f64> {
+    values.iter().find(|(quantity, _)| quantity.name() == name).map(|(_, value)| *value)
+}
+
 const _: () = assert!(SAMPLE_VALUES_MAX <= casement_proto::reading::VALUES_MAX);
 
 /// Faults in a row from which on people and gateway hear of it.
@@ -506,13 +752,20 @@ const FAULTS_SHOWN_FROM: u32 = 3;
 const FAULT_REPEAT_MS: u64 = 300_000;
 /// A number older than this (or three periods) is no longer shown.
 const STALE_MS_MIN: u64 = 120_000;
-/// Without any answer for this long the radio is built up again.
-const RADIO_RESTART_MS: u64 = 600_000;
+/// How long a press makes light in quiet hours.
+const AWAKE_MS: u64 = 30_000;
+/// How long it is shown that readings were lost.
+const QUEUE_HURT_MS: u64 = 3_600_000;
+/// Nowhere on earth has air less CO2, and none of the sensors is off by more than 50 ppm there.
+const OUTDOORS_PPM_MIN: f64 = 350.0;
+/// A sensor that says the same for this long and this often is stuck: noise alone is several ppm.
+const FROZEN_MS: u64 = 3_600_000;
+const FROZEN_SAMPLES: u32 = 30;
+/// The lowest that sensors with a floor give for hours on end, in ppm.
+const FLOOR_PPM: f64 = 410.0;
 /// Most by which a device keeps off the moment all others send.
 const SPREAD_MS_MAX: u64 = 1_000;
 const NOTHING_SENT_MS: u64 = 1_000;
-/// 2024 to 2100: a clock outside has not been set.
-const CLOCK_UNIX_MS: core::ops::Range<i64> = 1_704_067_200_000..4_102_444_800_000;
 
 #[cfg(test)]
 mod tests;

@@ -80,6 +80,8 @@ pub struct QueueStatus {
     pub queued: u32,
     /// Readings given up because the ring was full.
     pub dropped: u32,
+    /// Readings that could not be kept at all.
+    pub refused: u32,
     /// Runs of bytes that were no record: torn by a power cut, or worn.
     pub damaged: u32,
     /// Operations the flash refused.
@@ -166,6 +168,12 @@ impl<R: Region> Queue<R> {
     /// # Errors
     /// The record is [`QueueError::TooBig`], or the region failed.
     pub fn push(&mut self, record: &Record) -> Result<(), QueueError<R::Error>> {
+        let outcome = self.put(record);
+        self.status.refused += u32::from(outcome.is_err());
+        outcome
+    }
+
+    fn put(&mut self, record: &Record) -> Result<(), QueueError<R::Error>> {
         let mut slot = [0xff; SLOT_BYTES + RECORD_BYTES_MAX];
         let (head, payload) = slot.split_at_mut(SLOT_BYTES);
         let len = record.encode(payload).ok_or(QueueError::TooBig)?;
@@ -270,6 +278,15 @@ impl<R: Region> Queue<R> {
     /// The highest boot number the ring remembers, acknowledged or not; see [`next_boot`].
     pub const fn newest_boot(&self) -> Option<u64> {
         self.newest_boot
+    }
+
+    /// Lets the power fail after so many bytes.
+    #[cfg(test)]
+    pub(crate) fn cut_after(&mut self, bytes: usize)
+    where
+        R: core::borrow::BorrowMut<crate::torn::Flash>,
+    {
+        self.region.borrow_mut().left = bytes;
     }
 
     /// Gives the region back.

@@ -1,12 +1,9 @@
-//! What can be set on a device, with bounds.
+//! What the state machine of a device needs of its [`DeviceSettings`]: small, copied freely, without secrets.
 
-use casement_proto::band::{self, PROFILES, Profile};
-
-/// Shortest and longest time between two readings, in milliseconds.
-pub const PERIOD_MS: core::ops::RangeInclusive<u32> = 1_000..=3_600_000;
-
-/// Fewest and most readings in one upload. The most decides how much memory a driver sets aside.
-pub const BATCH: core::ops::RangeInclusive<u16> = 1..=100;
+use casement_proto::DeviceSettings;
+use casement_proto::Profile;
+pub use casement_proto::device_settings::{BATCH, PERIOD_MS, SettingsError};
+use casement_proto::device_settings::{QuietHours, Sound};
 
 /// Settings that are within their bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,43 +12,44 @@ pub struct Settings {
     batch: u16,
     profile: &'static Profile,
     light_from_estimate: bool,
+    brightness_percent: u8,
+    quiet: Option<QuietHours>,
+    utc_offset_min: i16,
+    sound: Sound,
 }
 
-/// Why settings were refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SettingsError {
-    /// The period is outside [`PERIOD_MS`].
-    #[error("the period must be between 1 s and 1 h")]
-    Period,
-    /// The batch is outside [`BATCH`].
-    #[error("a batch holds between 1 and 100 readings")]
-    Batch,
-    /// There is no such threshold profile.
-    #[error("there is no threshold profile of this name")]
-    Profile,
+impl From<&DeviceSettings> for Settings {
+    fn from(all: &DeviceSettings) -> Self {
+        Self {
+            period_ms: all.period_ms(),
+            batch: all.batch(),
+            profile: all.profile,
+            light_from_estimate: all.light_from_estimate(),
+            brightness_percent: all.brightness_percent(),
+            quiet: all.quiet,
+            utc_offset_min: all.utc_offset_min(),
+            sound: all.sound,
+        }
+    }
 }
 
 impl Default for Settings {
     /// A reading every 5 s, up to 20 in one upload, the first profile, and no light from estimates.
     fn default() -> Self {
-        Self { period_ms: 5_000, batch: 20, profile: &PROFILES[0], light_from_estimate: false }
+        Self::from(&DeviceSettings::default())
     }
 }
 
 impl Settings {
-    /// Takes a period in milliseconds, a batch size and the id of a threshold profile.
+    /// Takes a period in milliseconds, a batch size and the id of a threshold profile; everything else is as a device
+    /// comes.
     ///
     /// # Errors
     /// Names the value that is out of bounds.
     pub fn new(period_ms: u32, batch: u16, profile: &str) -> Result<Self, SettingsError> {
-        if !PERIOD_MS.contains(&period_ms) {
-            return Err(SettingsError::Period);
-        }
-        if !BATCH.contains(&batch) {
-            return Err(SettingsError::Batch);
-        }
-        let profile = band::profile(profile).ok_or(SettingsError::Profile)?;
-        Ok(Self { period_ms, batch, profile, light_from_estimate: false })
+        let all =
+            DeviceSettings::default().with_period_ms(period_ms)?.with_batch(batch)?.with_profile(profile)?;
+        Ok(Self::from(&all))
     }
 
     /// Lets estimated CO2 move the light of a device that measures none. Off by default: eCO2 reacts to alcohol and
@@ -80,6 +78,24 @@ impl Settings {
     pub const fn estimate_moves_light(&self) -> bool {
         self.light_from_estimate
     }
+
+    /// Brightness of light and screen outside quiet hours.
+    pub const fn brightness_percent(&self) -> u8 {
+        self.brightness_percent
+    }
+
+    /// When the device sounds.
+    pub const fn sound(&self) -> Sound {
+        self.sound
+    }
+
+    /// Whether lights are out and nothing sounds at a moment, in milliseconds since 1970. Without a clock there are no
+    /// quiet hours.
+    pub fn is_quiet(&self, unix_ms: Option<i64>) -> bool {
+        let (Some(hours), Some(unix_ms)) = (self.quiet, unix_ms) else { return false };
+        let local_min = unix_ms.div_euclid(60_000).saturating_add(i64::from(self.utc_offset_min));
+        u16::try_from(local_min.rem_euclid(24 * 60)).is_ok_and(|minute| hours.holds(minute))
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +119,20 @@ mod tests {
                 "{period_ms} {batch} {profile}"
             );
         }
+    }
+
+    #[test]
+    fn quiet_hours_follow_the_clock_of_the_place() {
+        let mut all = DeviceSettings::default().with_utc_offset_min(-210).unwrap();
+        all.quiet = QuietHours::new(22 * 60, 6 * 60).ok();
+        let settings = Settings::from(&all);
+        let at = |hour: i64, minute: i64| Some(1_795_305_600_000 + (hour * 60 + minute) * 60_000);
+        for (unix_ms, quiet) in
+            [(at(1, 29), false), (at(1, 30), true), (at(9, 29), true), (at(9, 30), false), (None, false)]
+        {
+            assert_eq!(settings.is_quiet(unix_ms), quiet, "{unix_ms:?}");
+        }
+        assert!(!Settings::default().is_quiet(at(3, 0)));
     }
 
     #[test]

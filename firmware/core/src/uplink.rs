@@ -11,8 +11,7 @@ use embedded_svc::io::ErrorKind;
 /// Where readings go.
 pub const PATH: &str = "/api/v1/readings";
 
-/// Longest device token, in bytes.
-pub const TOKEN_BYTES_MAX: usize = 128;
+pub use casement_proto::device_settings::TOKEN_BYTES_MAX;
 
 /// Why the gateway did not take a batch, by what a device does about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,18 +25,48 @@ pub enum UploadError {
     /// 401 or 403. Keep everything; a person must act.
     #[error("the gateway does not know the token")]
     Token,
-    /// 429, 503 or 507. Come back later.
+    /// 429 or 503. Come back later.
     #[error("the gateway cannot take it now")]
     Busy {
         /// How long the gateway asked to wait, in milliseconds.
         retry_after_ms: Option<u32>,
     },
+    /// 507. Come back later, and tell a person.
+    #[error("the gateway's disk is full")]
+    Full {
+        /// How long the gateway asked to wait, in milliseconds.
+        retry_after_ms: Option<u32>,
+    },
+    /// The gateway's certificate is not to be trusted. Nothing was sent. Connections that know give this instead of
+    /// [`UploadError::Connection`]; [`post`] itself cannot tell.
+    #[error("the gateway's certificate is not to be trusted: {0}")]
+    Certificate(Certificate),
     /// 200, but what came with it is no acknowledgement or does not fit the buffer. Nothing is let go of.
     #[error("the gateway's answer makes no sense")]
     Answer,
     /// Any other status. Try again later.
     #[error("the gateway answered with status {0}")]
     Status(u16),
+}
+
+/// Why a certificate is not to be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Certificate {
+    /// Its time is over.
+    #[error("it has expired")]
+    Expired,
+    /// Its time has not begun: usually the device's clock lags.
+    #[error("it is not valid yet, or the clock is wrong")]
+    NotYet,
+    /// It is for another name.
+    #[error("it is for another name")]
+    Name,
+    /// Nobody whom this device trusts issued it.
+    #[error("its authority is unknown")]
+    Authority,
+    /// Anything else.
+    #[error("it is broken")]
+    Broken,
 }
 
 /// Who sends to whom.
@@ -89,9 +118,10 @@ pub async fn post<C: Connection>(
         200 => None,
         400 | 413 => Some(UploadError::Refused),
         401 | 403 => Some(UploadError::Token),
-        429 | 503 | 507 => {
+        429 | 503 => {
             Some(UploadError::Busy { retry_after_ms: retry_after_ms(response.header("Retry-After")) })
         }
+        507 => Some(UploadError::Full { retry_after_ms: retry_after_ms(response.header("Retry-After")) }),
         status => Some(UploadError::Status(status)),
     };
     // Read to the end in either case, so that the connection can be used again.
@@ -156,22 +186,37 @@ impl Backoff {
     /// more so that those told the same do not return together. An unknown token waits two and a half to five minutes
     /// each time: it takes a person.
     pub fn after(&mut self, error: UploadError, random: u32) -> u32 {
-        let ceiling =
-            BASE_MS.checked_shl(u32::from(self.failures)).map_or(CEILING_MS, |ms| ms.min(CEILING_MS));
-        // 1 s doubled nine times is past the ceiling.
-        self.failures = (self.failures + 1).min(9);
+        let ceiling = self.count();
         match error {
             UploadError::Token => CEILING_MS / 2 + below(CEILING_MS / 2, random),
-            UploadError::Busy { retry_after_ms: Some(asked) } => {
+            UploadError::Busy { retry_after_ms: Some(asked) }
+            | UploadError::Full { retry_after_ms: Some(asked) } => {
                 let asked = asked.min(RETRY_AFTER_MS_MAX);
                 asked.saturating_add(below(asked / 4, random)).max(below(ceiling, random)).max(FLOOR_MS)
             }
             UploadError::Busy { retry_after_ms: None }
+            | UploadError::Full { retry_after_ms: None }
+            | UploadError::Certificate(_)
             | UploadError::Connection(_)
             | UploadError::Refused
             | UploadError::Answer
             | UploadError::Status(_) => below(ceiling, random).max(FLOOR_MS),
         }
+    }
+}
+
+impl Backoff {
+    /// Counts a failure that has nothing more to say, and gives the milliseconds to wait.
+    pub fn pause(&mut self, random: u32) -> u32 {
+        below(self.count(), random).max(FLOOR_MS)
+    }
+
+    /// Counts a failure and gives the longest pause.
+    fn count(&mut self) -> u32 {
+        let doubled = BASE_MS.checked_shl(u32::from(self.failures));
+        // 1 s doubled nine times is past the ceiling.
+        self.failures = (self.failures + 1).min(9);
+        doubled.map_or(CEILING_MS, |ms| ms.min(CEILING_MS))
     }
 }
 
@@ -321,7 +366,7 @@ mod tests {
         let reading = Reading::new(ReadingTime::Age(1_200)).with(Quantity::parse("co2").unwrap(), 815.0);
         let mut client = Client::wrap(paper);
         let target = Target { host: "air.example.org", token: "cas_dev_secret" };
-        let batch = Batch { boot: Some(17), readings: &[reading] };
+        let batch = Batch { boot: Some(17), readings: &[reading], health: None };
         let result = now_or_never(post(&mut client, &target, &batch, scratch));
         (result, client.release())
     }
@@ -347,7 +392,7 @@ mod tests {
 
     #[test]
     fn every_status_has_its_consequence() {
-        use UploadError::{Answer, Busy, Refused, Status, Token};
+        use UploadError::{Answer, Busy, Full, Refused, Status, Token};
         for (status, retry_after, body, error) in [
             (400, None, "", Refused),
             (413, None, "", Refused),
@@ -356,7 +401,7 @@ mod tests {
             (429, Some("7"), "", Busy { retry_after_ms: Some(7_000) }),
             (503, Some("999999999999"), "", Busy { retry_after_ms: None }),
             (503, Some("99999"), "", Busy { retry_after_ms: Some(3_600_000) }),
-            (507, None, "", Busy { retry_after_ms: None }),
+            (507, None, "", Full { retry_after_ms: None }),
             (503, Some("Sun, 22 Nov 2026 10:00:00 GMT"), "", Busy { retry_after_ms: None }),
             (500, None, "", Status(500)),
             (301, None, "", Status(301)),
@@ -387,7 +432,7 @@ mod tests {
         assert_eq!(send(paper(), &mut [0; 16]).0, Err(UploadError::Refused));
         assert_eq!(send(paper(), &mut [0; 256]).0, Err(UploadError::Answer));
         let target = Target { host: "h", token: &"x".repeat(TOKEN_BYTES_MAX + 1).to_string() };
-        let batch = Batch { boot: None, readings: &[] };
+        let batch = Batch { boot: None, readings: &[], health: None };
         let result = now_or_never(post(&mut Client::wrap(paper()), &target, &batch, &mut [0; 64]));
         assert_eq!(result, Err(UploadError::Token));
     }

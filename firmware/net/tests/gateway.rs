@@ -73,7 +73,7 @@ fn post(client: &mut Client<Https<'_>>, host: &str, token: &str, boot: u64) -> R
         reading
     };
     let readings: Vec<_> = (1..=20).map(reading).collect();
-    let batch = Batch { boot: Some(boot), readings: &readings };
+    let batch = Batch { boot: Some(boot), readings: &readings, health: None };
     let mut scratch = vec![0; 6_400];
     block_on(uplink::post(client, &uplink::Target { host, token }, &batch, &mut scratch))
 }

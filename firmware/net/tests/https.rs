@@ -76,7 +76,7 @@ fn post(
     count: u64,
 ) -> Result<uplink::Ack, UploadError> {
     let readings = readings(count);
-    let batch = Batch { boot: Some(7), readings: &readings };
+    let batch = Batch { boot: Some(7), readings: &readings, health: None };
     let target = uplink::Target { host, token: "cas_dev_secret" };
     let mut scratch = vec![0; 128 * readings.len() + 256];
     block_on(uplink::post(client, &target, &batch, &mut scratch))
@@ -152,6 +152,8 @@ fn every_wrong_certificate_is_refused_by_its_name_and_nothing_is_sent() {
                 Err(UploadError::Connection(ErrorKind::PermissionDenied)),
                 "{version:?} {host}"
             );
+            let told = result.map_err(|error| Fault::tell(why, error));
+            assert!(matches!(told, Err(UploadError::Certificate(_))), "{version:?} {host}: {told:?}");
             assert_eq!(server.requests(), 0, "{version:?} {host}");
         }
     }

@@ -3,13 +3,11 @@
 use crate::renewal::schedule::Next;
 use crate::renewal::words;
 use crate::renewal::{Attempt, Certificate, Memory, Outcome, Trouble, Wanted};
-use crate::telemetry::time;
+use crate::telemetry::time::{self, DAY_MS};
 use serde::Serialize;
 
 /// Attempts that are shown.
 const ATTEMPTS_SHOWN: usize = 10;
-
-const DAY_MS: i64 = 86_400_000;
 
 /// Everything this is made of.
 #[derive(Debug)]

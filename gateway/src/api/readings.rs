@@ -182,7 +182,7 @@ async fn give(
         return Err(ApiError::not_found(format!("there is no device {device}")));
     }
     let to_ms = to_ms.unwrap_or(now_ms + 1);
-    let from_ms = from_ms.unwrap_or(to_ms.saturating_sub(86_400_000));
+    let from_ms = from_ms.unwrap_or(to_ms.saturating_sub(time::DAY_MS));
     let window = Window { from_ms, to_ms, max_points, now_ms };
     let points = desk.store.series(&device, &quantity, window).await?;
     Ok(Json(answer::series(&device, &quantity, points)).into_response())

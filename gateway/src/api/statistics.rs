@@ -43,7 +43,7 @@ async fn give(
         .ok_or_else(|| ApiError::unreadable("say which metric: ?metric=co2"))?;
     let to_ms = instant("to", ask.to.as_deref(), now_ms)?.unwrap_or(now_ms + 1);
     let from_ms =
-        instant("from", ask.from.as_deref(), now_ms)?.unwrap_or_else(|| to_ms.saturating_sub(86_400_000));
+        instant("from", ask.from.as_deref(), now_ms)?.unwrap_or_else(|| to_ms.saturating_sub(time::DAY_MS));
     if from_ms > to_ms {
         return Err(ApiError::unreadable("from lies after to"));
     }

@@ -9,7 +9,8 @@
 //! One reading in two thousand is missing. The year stamps on its grid, as the project's firmware does. Of the others a third
 //! stamps on the grid, a third with 4 ms of jitter and a drifting clock, and a third in whole seconds.
 
-use crate::reading::NewReading;
+use crate::reading::{NewReading, Timed};
+use crate::telemetry::time::DAY_MS;
 use casement_proto::{DeviceId, Quantity, State};
 use std::f64::consts::TAU;
 
@@ -18,9 +19,6 @@ pub const METRICS: [&str; 4] = ["co2", "tvoc", "temperature", "humidity"];
 
 /// When the data ends: 2026-01-01T00:00:00Z. It does not depend on the day of the run.
 pub const END_MS: i64 = 1_767_225_600_000;
-
-/// Length of a day in milliseconds.
-pub const DAY_MS: i64 = 86_400_000;
 
 /// Length of the year in milliseconds.
 pub const YEAR_MS: i64 = 365 * DAY_MS;
@@ -167,7 +165,7 @@ impl Iterator for Readings {
             return Some(NewReading {
                 name: Some((1, seq)),
                 t_ms,
-                received: false,
+                timed: Timed::Device,
                 state: State::Ok,
                 values: values.collect(),
             });

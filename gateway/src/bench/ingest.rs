@@ -1,6 +1,6 @@
 //! Readings through the real intake, writer, store and fan-out, in this process.
 
-use super::generate::{self, DAY_MS};
+use super::generate;
 use super::report::Report;
 use super::statistics::{Fifths, Latencies};
 use super::{BenchError, Progress, Tell, host};
@@ -8,8 +8,9 @@ use crate::clock;
 use crate::intake::{Intake, IntakeError};
 use crate::live::Live;
 use crate::observe::Counters;
-use crate::reading::{NewBatch, NewReading};
+use crate::reading::{NewBatch, NewReading, Timed};
 use crate::store;
+use crate::telemetry::time::DAY_MS;
 use casement_proto::band::PROFILES;
 use casement_proto::{DeviceId, Quantity};
 use std::path::Path;
@@ -205,7 +206,7 @@ async fn send(
             name: Some((boot, seq)),
             // Each start of the device a day later.
             t_ms: shared.begin_ms + boot.cast_signed() * DAY_MS + seq.cast_signed() * 10_000,
-            received: false,
+            timed: Timed::Device,
             state: casement_proto::State::Ok,
             values: shared.values.get(at).cloned().unwrap_or_default(),
         }

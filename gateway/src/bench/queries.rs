@@ -1,7 +1,7 @@
 //! Generated data: how fast it goes in, how much room it takes, how fast questions are answered, and what a gateway over it
 //! needs.
 
-use super::generate::{self, DAY_MS, END_MS, Plan, YEAR_MS};
+use super::generate::{self, END_MS, Plan, YEAR_MS};
 use super::report::Report;
 use super::server::Home;
 use super::{BenchError, Progress, RealFile, Tell, host, https, memory_of, statistics};
@@ -10,6 +10,7 @@ use crate::export::{RowWriter, Shape};
 use crate::reading::{ExportFilter, NewBatch, NewReading};
 use crate::store::Store;
 use crate::telemetry::series::{Data as Drawn, Window};
+use crate::telemetry::time::DAY_MS;
 use casement_proto::{DeviceId, Quantity};
 use jiff::tz::TimeZone;
 use std::io::ErrorKind;

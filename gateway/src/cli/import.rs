@@ -4,7 +4,7 @@ use super::device::device_id;
 use super::{Context, Done, Failure, out, say, watched};
 use crate::clock;
 use crate::ingest::rows::{self, FileRow, HeaderMap, MappedCsv};
-use crate::reading::{Device, NewBatch, NewReading};
+use crate::reading::{Device, NewBatch, NewReading, Timed};
 use crate::store::{Store, StoreError};
 use crate::telemetry::time::{self, LocalTimes};
 use casement_proto::DeviceId;
@@ -113,7 +113,7 @@ pub(super) async fn run(command: Import, context: &Context) -> Done {
         bar.set_position(source.position());
     }
     import.flush().await?;
-    bar.set_message("putting it in its place");
+    bar.set_message("putting it in its place ");
     store.compact().await?;
     bar.finish_and_clear();
     let Totals { rows, stored, duplicate, refused } = import.totals;
@@ -149,7 +149,7 @@ impl Importing<'_> {
         let reading = NewReading {
             name: None,
             t_ms: row.t_ms,
-            received: false,
+            timed: Timed::Device,
             state: row.state,
             values: row.values.into_boxed_slice(),
         };
@@ -308,7 +308,7 @@ fn progress(source: &Source) -> ProgressBar {
     if !watched() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {eta}")
+    let style = ProgressStyle::with_template("{msg}{wide_bar} {bytes}/{total_bytes} {eta}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(source.bytes).with_style(style)
 }

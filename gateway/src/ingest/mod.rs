@@ -3,7 +3,7 @@
 mod native;
 pub mod rows;
 
-use crate::reading::NewReading;
+use crate::reading::{NewReading, Timed};
 use crate::telemetry::time::plausible;
 use casement_proto::wire::{DecodeError, Header, READINGS_MAX, Reject};
 use casement_proto::{Reading, ReadingTime};
@@ -44,17 +44,31 @@ pub struct Decoded {
 /// # Errors
 /// [`DecodeError`] when the batch as a whole cannot be taken.
 pub fn decode(format: &Format, bytes: &[u8], now_ms: i64) -> Result<Decoded, DecodeError> {
-    let mut accepted: Vec<(Option<u64>, NewReading)> = Vec::new();
+    let mut accepted: Vec<(Option<u64>, Option<u64>, NewReading)> = Vec::new();
     let mut rejected = Vec::new();
     let header = (format.decode)(bytes, READINGS_MAX, &mut |index, reading| match reading {
-        Ok(reading) => accepted.push((reading.seq, settle(&reading, now_ms))),
+        Ok(reading) => {
+            let age_ms = if let ReadingTime::Age(age_ms) = reading.time { Some(age_ms) } else { None };
+            accepted.push((reading.seq, age_ms, settle(&reading, now_ms)));
+        }
         Err(reject) => rejected.push((index, reject)),
     })?;
+    // Boot and uptime may come after the readings.
     let accepted = accepted
         .into_iter()
-        .map(|(seq, reading)| NewReading { name: header.boot.zip(seq), ..reading })
+        .map(|(seq, age_ms, reading)| NewReading {
+            name: header.boot.zip(seq),
+            timed: age_ms.and_then(|age_ms| since_start(&header, age_ms)).unwrap_or(reading.timed),
+            ..reading
+        })
         .collect();
     Ok(Decoded { header, accepted, rejected })
+}
+
+/// Where in its start a reading was taken, when the device says how long it has been running.
+fn since_start(header: &Header, age_ms: u64) -> Option<Timed> {
+    let (boot, sent_ms) = header.boot.zip(header.uptime_ms)?;
+    Some(Timed::SinceStart { boot, at_ms: sent_ms.checked_sub(age_ms)?, sent_ms })
 }
 
 /// Gives a reading its time: its own when that can be true, else that of receipt.
@@ -70,7 +84,7 @@ fn settle(reading: &Reading, now_ms: i64) -> NewReading {
     NewReading {
         name: None,
         t_ms: own.unwrap_or(now_ms),
-        received: own.is_none(),
+        timed: if own.is_some() { Timed::Device } else { Timed::Receipt },
         state: reading.state,
         values: reading.values.iter().copied().collect(),
     }
@@ -82,25 +96,44 @@ mod tests {
 
     const NOW: i64 = 1_795_341_600_000;
 
-    fn times(readings: &str) -> Vec<(i64, bool)> {
+    fn times(readings: &str) -> Vec<(i64, Timed)> {
         let body = format!(r#"{{"boot":1,"readings":[{readings}]}}"#);
         let decoded = decode(&native::JSON, body.as_bytes(), NOW).unwrap();
-        decoded.accepted.iter().map(|reading| (reading.t_ms, reading.received)).collect()
+        decoded.accepted.iter().map(|reading| (reading.t_ms, reading.timed)).collect()
     }
 
     #[test]
     fn a_reading_keeps_its_own_time_when_that_can_be_true() {
         for (reading, expected) in [
-            (r#"{"co2":1,"time":1795341599000}"#, (NOW - 1000, false)),
-            (r#"{"co2":1,"time":"2026-11-22T09:59:59Z"}"#, (NOW - 1000, false)),
-            (r#"{"co2":1,"age_ms":1000}"#, (NOW - 1000, false)),
-            (r#"{"co2":1,"time":946684800000}"#, (NOW, true)),
-            (r#"{"co2":1,"time":"2000-01-01T00:00:00Z"}"#, (NOW, true)),
-            (r#"{"co2":1,"time":1e300}"#, (NOW, true)),
-            (r#"{"co2":1,"age_ms":99999999999999999999}"#, (NOW, true)),
-            (r#"{"co2":1}"#, (NOW, true)),
+            (r#"{"co2":1,"time":1795341599000}"#, (NOW - 1000, Timed::Device)),
+            (r#"{"co2":1,"time":"2026-11-22T09:59:59Z"}"#, (NOW - 1000, Timed::Device)),
+            (r#"{"co2":1,"age_ms":1000}"#, (NOW - 1000, Timed::Device)),
+            (r#"{"co2":1,"time":946684800000}"#, (NOW, Timed::Receipt)),
+            (r#"{"co2":1,"time":"2000-01-01T00:00:00Z"}"#, (NOW, Timed::Receipt)),
+            (r#"{"co2":1,"time":1e300}"#, (NOW, Timed::Receipt)),
+            (r#"{"co2":1,"age_ms":99999999999999999999}"#, (NOW, Timed::Receipt)),
+            (r#"{"co2":1}"#, (NOW, Timed::Receipt)),
         ] {
             assert_eq!(times(reading), [expected], "{reading}");
+        }
+    }
+
+    #[test]
+    fn uptime_places_a_reading_in_its_start() {
+        let timed = |body: &str| {
+            let decoded = decode(&native::JSON, body.as_bytes(), NOW).unwrap();
+            (decoded.accepted[0].t_ms, decoded.accepted[0].timed)
+        };
+        let since = Timed::SinceStart { boot: 7, at_ms: 4_000, sent_ms: 5_000 };
+        let body = r#"{"readings":[{"age_ms":1000,"co2":1}],"boot":7,"uptime_ms":5000}"#;
+        assert_eq!(timed(body), (NOW - 1_000, since));
+        for (body, by) in [
+            (r#"{"boot":7,"uptime_ms":5000,"readings":[{"age_ms":5001,"co2":1}]}"#, Timed::Device),
+            (r#"{"boot":7,"uptime_ms":null,"readings":[{"age_ms":1,"co2":1}]}"#, Timed::Device),
+            (r#"{"uptime_ms":5000,"readings":[{"age_ms":1,"co2":1}]}"#, Timed::Device),
+            (r#"{"boot":7,"uptime_ms":5000,"readings":[{"co2":1}]}"#, Timed::Receipt),
+        ] {
+            assert_eq!(timed(body).1, by, "{body}");
         }
     }
 

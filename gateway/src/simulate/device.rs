@@ -259,7 +259,7 @@ impl Driver {
                 return (courier, Ok(Ack::default()));
             }
             let target = uplink::Target { host: &host, token: &token };
-            let batch = Batch { boot, readings: &courier.readings };
+            let batch = Batch { boot, readings: &courier.readings, health: None };
             let result = uplink::post(&mut courier.client, &target, &batch, &mut courier.scratch).await;
             (courier, result)
         });

@@ -2,8 +2,9 @@
 //! place.
 
 use super::*;
-use crate::reading::NewReading;
+use crate::reading::{NewReading, Timed};
 use crate::telemetry::series::Data;
+use crate::telemetry::time::DAY_MS;
 use casement_proto::State;
 use std::future::Future;
 
@@ -19,7 +20,7 @@ fn co2() -> Quantity {
 }
 
 fn reading(name: Option<(u64, u64)>, t_ms: i64, co2_ppm: f64) -> NewReading {
-    NewReading { name, t_ms, received: false, state: State::Ok, values: Box::new([(co2(), co2_ppm)]) }
+    NewReading { name, t_ms, timed: Timed::Device, state: State::Ok, values: Box::new([(co2(), co2_ppm)]) }
 }
 
 fn batch(id: &str, readings: Vec<NewReading>) -> NewBatch {
@@ -46,6 +47,7 @@ pub async fn tell<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     a_name_holds_whatever_the_time_says(&*store).await;
     readings_without_a_name_are_named_by_their_time(&*store).await;
     readings_timed_on_receipt_stay_distinct(&*store).await;
+    a_start_without_a_clock_has_one_beginning(&*store).await;
     an_append_takes_many_batches_in_order(&*store).await;
     values_come_back_as_they_went_in(&*store).await;
     buckets_add_up(&*store).await;
@@ -66,6 +68,8 @@ pub async fn tell<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     assert_eq!(store.devices().await.unwrap(), devices);
     assert_eq!(store.export(&ExportFilter::default(), None, u32::MAX).await.unwrap().0, all);
     assert_eq!(append(&*store, "once", vec![reading(Some((1, 1)), T0, 500.0)]).await, (0, 1));
+    let again = clockless(5, 40_000, T0 + 3_711_000, &[(10_000, 504.0)]);
+    assert_eq!(append(&*store, "timeless", again).await, (0, 1), "when a start began is kept");
     store.close().await;
 }
 
@@ -118,11 +122,46 @@ async fn readings_without_a_name_are_named_by_their_time(store: &dyn Store) {
 }
 
 async fn readings_timed_on_receipt_stay_distinct(store: &dyn Store) {
-    let received = |ppm| NewReading { received: true, ..reading(None, T0, ppm) };
+    let received = |ppm| NewReading { timed: Timed::Receipt, ..reading(None, T0, ppm) };
     assert_eq!(append(store, "received", vec![received(1.0), received(2.0)]).await, (2, 0));
     assert_eq!(append(store, "received", vec![received(3.0)]).await, (1, 0));
     let points = raw(store, "received", T0, T0 + 10).await;
     assert_eq!(points, [(T0, 1.0), (T0 + 1, 2.0), (T0 + 2, 3.0)]);
+}
+
+/// A message of a device without a clock: sent so long after its start, received then, with readings as old as said.
+fn clockless(boot: u64, sent_ms: u64, received_ms: i64, readings: &[(u64, f64)]) -> Vec<NewReading> {
+    let timed = |age_ms| Timed::SinceStart { boot, at_ms: sent_ms - age_ms, sent_ms };
+    let at = |age_ms: u64| received_ms - age_ms as i64;
+    let one =
+        |(age_ms, ppm): &(u64, f64)| NewReading { timed: timed(*age_ms), ..reading(None, at(*age_ms), *ppm) };
+    readings.iter().map(one).collect()
+}
+
+async fn a_start_without_a_clock_has_one_beginning(store: &dyn Store) {
+    let first = clockless(4, 60_000, T0, &[(20_000, 500.0), (10_000, 501.0)]);
+    assert_eq!(append(store, "timeless", first).await, (2, 0));
+    // The answer was lost. The second attempt is older by 5,000 ms and was 1,234 ms longer on its way.
+    let again = clockless(4, 65_000, T0 + 6_234, &[(25_000, 500.0), (15_000, 501.0), (5_000, 502.0)]);
+    assert_eq!(append(store, "timeless", again).await, (1, 2));
+    // Our clock jumps by an hour: what was timed before stays, what comes after goes by the new time.
+    let jumped = clockless(4, 70_000, T0 + 3_610_000, &[(10_000, 502.0)]);
+    assert_eq!(append(store, "timeless", jumped).await, (0, 1));
+    let after = clockless(4, 80_000, T0 + 3_620_000, &[(1_000, 503.0)]);
+    assert_eq!(append(store, "timeless", after).await, (1, 0));
+    // Another start has another beginning.
+    let other = clockless(5, 30_000, T0 + 3_700_000, &[(0, 504.0)]);
+    assert_eq!(append(store, "timeless", other).await, (1, 0));
+    let points = raw(store, "timeless", T0 - 60_000, T0 + 4_000_000).await;
+    let expected = [
+        (T0 - 20_000, 500.0),
+        (T0 - 10_000, 501.0),
+        (T0, 502.0),
+        (T0 + 3_619_000, 503.0),
+        (T0 + 3_700_000, 504.0),
+    ];
+    assert_eq!(points, expected);
+    assert_eq!(store.ledger(&device("timeless")).await.unwrap(), [], "nothing of it is numbered");
 }
 
 async fn an_append_takes_many_batches_in_order(store: &dyn Store) {
@@ -355,8 +394,6 @@ async fn everything(
     (rows, charts, recent, store.quantities(&device(id)).await.unwrap())
 }
 
-const DAY_MS: i64 = 86_400_000;
-
 async fn what_is_sealed_reads_the_same(store: &dyn Store) {
     // Nine days with a night's silence in each, times in disorder, a second metric in every third reading, and a state.
     let at = |i: i64| T0 + (i / 200) * DAY_MS + (i * 7_919 % 200) * 120_000;
@@ -368,7 +405,7 @@ async fn what_is_sealed_reads_the_same(store: &dyn Store) {
         NewReading {
             name: (i % 2 == 0).then_some((1, i as u64)),
             t_ms: at(i),
-            received: false,
+            timed: Timed::Device,
             state: if i % 400 < 3 { State::WarmingUp } else { State::Ok },
             values: values.into_boxed_slice(),
         }

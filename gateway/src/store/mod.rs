@@ -12,6 +12,7 @@ mod chunked;
 #[cfg(test)]
 pub mod conformance;
 mod postgres;
+mod rows;
 mod sqlite;
 mod url;
 

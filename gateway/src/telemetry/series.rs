@@ -55,8 +55,8 @@ pub enum Data {
 
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
-const HOUR: i64 = 60 * MINUTE;
-const DAY: i64 = 24 * HOUR;
+const HOUR: i64 = super::time::HOUR_MS;
+const DAY: i64 = super::time::DAY_MS;
 
 /// Bucket lengths that people can read: each divides a day or is whole days.
 const STEPS_MS: &[i64] = &[

@@ -4,11 +4,17 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+/// Milliseconds in an hour.
+pub const HOUR_MS: i64 = 3_600_000;
+
+/// Milliseconds in a day of UTC.
+pub const DAY_MS: i64 = 24 * HOUR_MS;
+
 /// Earliest time that a device's clock is believed: 2015-01-01T00:00:00Z. Before that it has not been set.
 pub const PLAUSIBLE_FROM_MS: i64 = 1_420_070_400_000;
 
 /// Furthest ahead of ours that a device's clock is believed, in milliseconds.
-pub const PLAUSIBLE_AHEAD_MS: i64 = 24 * 3_600_000;
+pub const PLAUSIBLE_AHEAD_MS: i64 = DAY_MS;
 
 /// The time a device gives, when it can be true.
 pub fn plausible(t_ms: i64, now_ms: i64) -> Option<i64> {
@@ -37,10 +43,10 @@ pub fn parse_span_ms(text: &str) -> Option<i64> {
     let unit_ms: i64 = match unit {
         's' => 1_000,
         'm' => 60_000,
-        'h' => 3_600_000,
-        'd' => 86_400_000,
-        'w' => 7 * 86_400_000,
-        'y' => 365 * 86_400_000,
+        'h' => HOUR_MS,
+        'd' => DAY_MS,
+        'w' => 7 * DAY_MS,
+        'y' => 365 * DAY_MS,
         _ => return None,
     };
     count.checked_mul(unit_ms)

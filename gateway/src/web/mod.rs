@@ -236,7 +236,7 @@ async fn series(desk: &Desk, room: &str, uri: &Uri) -> Option<answer::SeriesView
     let Query(range) = Query::<Range>::try_from_uri(uri).unwrap_or_default();
     let now_ms = clock::now_ms();
     let instant = |text: &Option<String>| text.as_deref().and_then(|text| time::parse_query(text, now_ms));
-    let span = range.r.as_deref().and_then(time::parse_span_ms).unwrap_or(86_400_000);
+    let span = range.r.as_deref().and_then(time::parse_span_ms).unwrap_or(time::DAY_MS);
     let to_ms = instant(&range.to).unwrap_or(now_ms + 1);
     let from_ms = instant(&range.from).unwrap_or(to_ms.saturating_sub(span));
     let quantity = range.m.as_deref().and_then(casement_proto::Quantity::parse).unwrap_or(headline);

@@ -39,7 +39,9 @@ pub fn check(bytes: &[u8], decode: Decode, encode: Encode) {
 
     let mut out = vec![0; 64 * 1024];
     // A batch that is too large for the buffer is not of interest here.
-    let Ok(length) = encode(&Batch { boot: header.boot, readings: &accepted }, &mut out) else { return };
+    let Ok(length) = encode(&Batch { boot: header.boot, readings: &accepted, health: None }, &mut out) else {
+        return;
+    };
     let mut again = Vec::new();
     let header_again = decode(&out[..length], READINGS_MAX, &mut |_, reading| again.push(reading));
     assert_eq!(header_again.map(|again| again.boot), Ok(header.boot));

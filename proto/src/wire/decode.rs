@@ -13,6 +13,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 pub struct Header {
     /// Number of the boot that the sequence numbers belong to.
     pub boot: Option<u64>,
+    /// How long the device had been running when it sent the batch, in milliseconds.
+    pub uptime_ms: Option<u64>,
     /// The device that the batch says it is from, where it says so.
     pub device: Option<String>,
     /// Readings name more than one device.
@@ -178,14 +180,19 @@ impl<'de> Visitor<'de> for &mut BatchSeed<'_> {
         let mut seen_readings = false;
         while let Some(key) = map.next_key_seed(ScalarSeed)? {
             match key.text() {
-                Some("boot") => {
-                    let boot = map.next_value_seed(ScalarSeed)?;
-                    self.header.boot = match boot {
+                Some(name @ ("boot" | "uptime_ms")) => {
+                    let uptime = name == "uptime_ms";
+                    let said = match map.next_value_seed(ScalarSeed)? {
                         Scalar::Null => None,
                         other => Some(other.whole().ok_or_else(|| {
-                            A::Error::custom("boot must be a whole number from 0 to 2^63-1")
+                            A::Error::custom(if uptime {
+                                "uptime_ms must be a whole number from 0 to 2^63-1"
+                            } else {
+                                "boot must be a whole number from 0 to 2^63-1"
+                            })
                         })?),
                     };
+                    *(if uptime { &mut self.header.uptime_ms } else { &mut self.header.boot }) = said;
                 }
                 Some("device") => {
                     let named = map.next_value_seed(ScalarSeed)?;
@@ -615,7 +622,7 @@ mod tests {
                 {"seq":1042,"age_ms":1200,"co2":815,"state":"ok"}]}"#,
         )
         .unwrap();
-        assert_eq!(header, Header { boot: Some(17), device: None, mixed_devices: false });
+        assert_eq!(header, Header { boot: Some(17), ..Header::default() });
         let first = found[0].as_ref().unwrap();
         assert_eq!((first.seq, first.time), (Some(1041), ReadingTime::At(1_795_341_600_000)));
         assert_eq!(first.value("temperature"), Some(22.4));
@@ -759,9 +766,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_decoded_unchanged(boot in proptest::option::of(0..i64::MAX as u64), sent in readings()) {
+        fn what_is_encoded_is_decoded_unchanged(
+            boot in proptest::option::of(0..i64::MAX as u64), sent in readings(), healthy in any::<bool>()
+        ) {
             let mut out = vec![0; 16_384];
-            let batch = Batch { boot, readings: &sent };
+            let health = crate::wire::DeviceHealth { firmware: "1.0.0", rssi: Some(-60), ..Default::default() };
+            let batch = Batch { boot, readings: &sent, health: healthy.then_some(&health) };
             for (encode, decoder) in [
                 (encode_json as fn(&Batch<'_>, &mut [u8]) -> Result<usize, _>, decode_json as Decoder),
                 (encode_cbor, decode_cbor),
@@ -788,7 +798,7 @@ mod tests {
                 (encode_json as fn(&Batch<'_>, &mut [u8]) -> Result<usize, _>, decode_json as Decoder),
                 (encode_cbor, decode_cbor),
             ] {
-                let len = encode(&Batch { boot: Some(1), readings: &sent }, &mut out).unwrap();
+                let len = encode(&Batch { boot: Some(1), readings: &sent, health: None }, &mut out).unwrap();
                 let mut damaged = out[..len].to_vec();
                 let at = at % len;
                 damaged[at] = to;

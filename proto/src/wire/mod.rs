@@ -8,6 +8,10 @@
 //!   {"seq":1042,"age_ms":1200,"co2":815,"state":"ok"}]}
 //! ```
 //!
+//! A device without a clock may add `"uptime_ms"`, how long it has been running: with it and `boot` a reading has the same
+//! time at every attempt to send it, numbered or not.
+//! A device may say how it is in an object `"health"` beside them ([`DeviceHealth`]).
+//!
 //! Encoding needs no allocator. Decoding a batch does (feature `decode`): it is the gateway's work.
 
 #[cfg(feature = "decode")]
@@ -33,6 +37,47 @@ pub struct Batch<'a> {
     pub boot: Option<u64>,
     /// The readings, oldest first.
     pub readings: &'a [Reading],
+    /// How the device is, if it says so.
+    pub health: Option<&'a DeviceHealth<'a>>,
+}
+
+/// How a device is, sent beside its readings as `"health"`. A gateway that does not know it passes over it, so fields
+/// may be added; none changes its meaning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct DeviceHealth<'a> {
+    /// Version of the firmware.
+    pub firmware: &'a str,
+    /// The board's name, as releases have it.
+    pub board: &'a str,
+    /// Why it started last: `power`, `software`, `panic`, `watchdog`, `brownout` or `unknown`.
+    pub reset: &'a str,
+    /// How long it has been running, in seconds.
+    pub uptime_s: u64,
+    /// Free heap in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heap_free: Option<u32>,
+    /// Least free heap since it started, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heap_free_min: Option<u32>,
+    /// Signal of the network in dBm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rssi: Option<i8>,
+    /// Readings that wait, those of this batch among them.
+    pub queued: u32,
+    /// Readings given up since it started, because the queue was full or could not be written.
+    pub dropped: u32,
+    /// Samples that the sensors did not give, since it started.
+    pub faults: u32,
+    /// Uploads that failed since it started.
+    pub uploads_failed: u32,
+    /// Times the radio was built up again since it started.
+    pub radio_restarts: u32,
+    /// The release that is being fetched or tried, or why the last one did not make it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update: Option<&'a str>,
+    /// What is wrong, as a word for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<&'a str>,
 }
 
 /// The buffer is too small for the batch: send fewer readings.
@@ -57,9 +102,13 @@ pub fn encode_cbor(batch: &Batch<'_>, out: &mut [u8]) -> Result<usize, TooSmall>
 
 impl Serialize for Batch<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(1 + usize::from(self.boot.is_some())))?;
+        let mut map = serializer
+            .serialize_map(Some(1 + usize::from(self.boot.is_some()) + usize::from(self.health.is_some())))?;
         if let Some(boot) = self.boot {
             map.serialize_entry("boot", &boot)?;
+        }
+        if let Some(health) = self.health {
+            map.serialize_entry("health", health)?;
         }
         map.serialize_entry("readings", self.readings)?;
         map.end()
@@ -189,7 +238,8 @@ mod tests {
         .with(Quantity::parse("co2").unwrap(), 815.0)
         .with(Quantity::parse("temperature").unwrap(), 22.4);
         let mut out = [0; 256];
-        let len = encode_json(&Batch { boot: Some(17), readings: &[reading] }, &mut out).unwrap();
+        let len =
+            encode_json(&Batch { boot: Some(17), readings: &[reading], health: None }, &mut out).unwrap();
         assert_eq!(
             core::str::from_utf8(&out[..len]).unwrap(),
             r#"{"boot":17,"readings":[{"seq":1042,"age_ms":1200,"co2":815.0,"temperature":22.4,"state":"warming_up"}]}"#
@@ -197,8 +247,30 @@ mod tests {
     }
 
     #[test]
+    fn a_device_says_how_it_is_beside_its_readings() {
+        let health = DeviceHealth {
+            firmware: "1.4.0",
+            board: "stamp-c3",
+            reset: "power",
+            rssi: Some(-61),
+            trouble: Some("no_answer"),
+            ..DeviceHealth::default()
+        };
+        let mut out = [0; 512];
+        let batch = Batch { boot: Some(17), readings: &[], health: Some(&health) };
+        let len = encode_json(&batch, &mut out).unwrap();
+        assert_eq!(
+            core::str::from_utf8(&out[..len]).unwrap(),
+            concat!(
+                r#"{"boot":17,"health":{"firmware":"1.4.0","board":"stamp-c3","reset":"power","uptime_s":0,"rssi":-61,"#,
+                r#""queued":0,"dropped":0,"faults":0,"uploads_failed":0,"radio_restarts":0,"trouble":"no_answer"},"readings":[]}"#
+            )
+        );
+    }
+
+    #[test]
     fn a_small_buffer_is_an_error_and_not_a_torn_batch() {
-        let batch = Batch { boot: Some(17), readings: &[] };
+        let batch = Batch { boot: Some(17), readings: &[], health: None };
         for len in 0..24 {
             assert_eq!(encode_json(&batch, &mut [0; 24][..len]), Err(TooSmall));
         }

@@ -1,5 +1,8 @@
 //! Promises of the node, told event by event.
 
+mod bad_days;
+mod week;
+
 use super::*;
 use casement_proto::Quantity;
 use std::vec::Vec;
@@ -16,7 +19,13 @@ struct Bench {
     answers: Vec<Result<Ack, UploadError>>,
     uploads: Vec<(u64, u16)>,
     radio_restarts: u32,
+    restarts: u32,
+    sounds: Vec<Band>,
+    ambience: Option<Ambience>,
+    times_kept: Vec<i64>,
     co2: Result<f64, Fault>,
+    /// The sensor is stuck: nothing it says changes, the temperature neither.
+    stuck: bool,
     state: State,
 }
 
@@ -31,42 +40,61 @@ impl Bench {
             answers: std::vec![Ok(Ack::default())],
             uploads: Vec::new(),
             radio_restarts: 0,
+            restarts: 0,
+            sounds: Vec::new(),
+            ambience: None,
+            times_kept: Vec::new(),
             co2: Ok(600.0),
+            stuck: false,
             state: State::Ok,
         }
     }
 
     /// The driver: does what it is told, then comes back with what happened.
     fn event(&mut self, event: Event) -> Millis {
-        let actions = self.node.handle(event, self.now);
-        let mut wake_at = actions.wake_at;
-        self.display = actions.show.unwrap_or(self.display);
-        self.radio_restarts += u32::from(actions.restart_radio);
-        if actions.acknowledge {
-            self.queued -= u32::from(self.uploads.last().unwrap().1);
-        }
-        if let Some(record) = actions.keep.clone() {
-            self.kept.push(record);
-            self.queued += 1;
-        }
-        if actions.acknowledge || actions.keep.is_some() {
-            let status = QueueStatus { queued: self.queued, ..QueueStatus::default() };
-            wake_at = self.event(Event::Queue(status));
-        }
-        if actions.sample {
-            let result = self.co2.map(|ppm| {
-                let values = [(Quantity::parse("co2").unwrap(), ppm)].into_iter().collect();
-                Sample { state: self.state, values }
-            });
-            wake_at = self.event(Event::Sampled(result));
-        }
-        if let Some(limit) = actions.upload {
-            let sent = limit.min(u16::try_from(self.queued).unwrap());
-            self.uploads.push((self.now.0, sent));
-            let result = if self.answers.len() > 1 { self.answers.remove(0) } else { self.answers[0] };
-            wake_at = self.event(Event::Uploaded { sent, result });
+        let mut events = std::collections::VecDeque::from([event]);
+        let mut wake_at = self.now;
+        while let Some(event) = events.pop_front() {
+            let actions = self.node.handle(event, self.now);
+            wake_at = actions.wake_at;
+            self.display = actions.show.unwrap_or(self.display);
+            self.radio_restarts += u32::from(actions.restart_radio);
+            self.restarts += u32::from(actions.restart);
+            self.sounds.extend(actions.sound);
+            self.ambience = actions.ambience.or(self.ambience);
+            self.times_kept.extend(actions.keep_time);
+            if actions.acknowledge {
+                self.queued -= u32::from(self.uploads.last().unwrap().1);
+            }
+            if let Some(record) = actions.keep.clone() {
+                self.kept.push(record);
+                self.queued += 1;
+            }
+            if actions.acknowledge || actions.keep.is_some() {
+                events.push_back(Event::Queue(QueueStatus { queued: self.queued, ..QueueStatus::default() }));
+            }
+            if actions.sample {
+                let result = self.sample();
+                events.push_back(Event::Sampled(result));
+            }
+            if let Some(limit) = actions.upload {
+                let sent = limit.min(u16::try_from(self.queued).unwrap_or(u16::MAX));
+                self.uploads.push((self.now.0, sent));
+                let result = if self.answers.len() > 1 { self.answers.remove(0) } else { self.answers[0] };
+                events.push_back(Event::Uploaded { sent, result });
+            }
         }
         wake_at
+    }
+
+    fn sample(&self) -> Result<Sample, Fault> {
+        let ppm = self.co2?;
+        let temperature = if self.stuck { 21.0 } else { 21.0 + f64::from(self.queued % 7) / 10.0 };
+        // What cannot be true comes alone, so that nothing of it is left.
+        let real = Quantity::parse("co2").unwrap().holds(ppm);
+        let other = real.then_some((Quantity::parse("temperature").unwrap(), temperature));
+        let values = [(Quantity::parse("co2").unwrap(), ppm)].into_iter().chain(other).collect();
+        Ok(Sample { state: self.state, values })
     }
 
     fn run_until(&mut self, ms: u64) {
@@ -143,11 +171,13 @@ fn a_clock_nobody_set_is_not_believed() {
 #[test]
 fn the_gateways_time_sets_a_clock_that_is_unknown() {
     let ack = |ms| Ok(Ack { stored: 1, server_time_ms: Some(ms), ..Ack::default() });
-    let mut bench = Bench::new(Settings::default()).with_answers(&[ack(T0), ack(T0 + 3_600_000)]);
+    // What a later answer took on its way does not move it.
+    let mut bench = Bench::new(Settings::default()).with_answers(&[ack(T0), ack(T0 + 9_000)]);
     bench.event(Event::Link(true));
     bench.run_until(20_000);
     let first = i64::try_from(bench.uploads[0].0).unwrap();
     assert_eq!(bench.node.timeline(bench.now).started_unix_ms, Some(T0 - first));
+    assert_eq!(bench.times_kept, [T0]);
 }
 
 #[test]
@@ -169,13 +199,13 @@ fn a_radio_that_went_deaf_is_restarted_and_the_device_is_not() {
     let mut bench = Bench::new(Settings::default()).with_answers(&[Err(UploadError::Connection(TIMED_OUT))]);
     bench.event(Event::Link(true));
     bench.run_until(3_600_000);
-    assert_eq!(bench.radio_restarts, 5);
+    assert_eq!((bench.radio_restarts, bench.restarts), (5, 0));
     assert_eq!(bench.kept.len(), 720);
     // An answer, even an unfriendly one, means that the radio works.
     let mut bench = Bench::new(Settings::default()).with_answers(&[Err(UploadError::Status(500))]);
     bench.event(Event::Link(true));
     bench.run_until(3_600_000);
-    assert_eq!(bench.radio_restarts, 0);
+    assert_eq!((bench.radio_restarts, bench.restarts), (0, 0));
 }
 
 const TIMED_OUT: embedded_svc::io::ErrorKind = embedded_svc::io::ErrorKind::TimedOut;
@@ -255,6 +285,21 @@ fn a_warming_sensor_is_shown_and_kept_but_moves_no_light() {
 }
 
 #[test]
+fn a_sensor_without_a_first_value_is_shown_as_warming_up_and_is_no_fault() {
+    let mut node = Node::new(Settings::default(), 1, 1);
+    for second in 0..30 {
+        let now = Millis(second * 5_000);
+        let _asked = node.handle(Event::Due, now);
+        let nothing = Sample { state: State::WarmingUp, values: Values::new() };
+        let actions = node.handle(Event::Sampled(Ok(nothing)), now);
+        assert_eq!(actions.keep, None);
+        let shown = actions.show.map(|display| (display.state, display.fault));
+        assert_eq!(shown, (second == 0).then_some((State::WarmingUp, None)));
+    }
+    assert_eq!((node.health().faults, node.health().samples), (0, 0));
+}
+
+#[test]
 fn a_hiccup_is_counted_and_a_lasting_fault_is_shown_and_reported() {
     let mut bench = Bench::new(Settings::default());
     bench.run_until(9_000);
@@ -264,6 +309,7 @@ fn a_hiccup_is_counted_and_a_lasting_fault_is_shown_and_reported() {
     bench.run_until(340_000);
     assert_eq!(bench.display.fault, Some(Fault::Crc));
     assert_eq!((bench.display.primary, bench.display.band), (None, None));
+    assert_eq!(bench.node.latest(bench.now), None);
     let failed = bench.kept.iter().filter(|record| record.state == State::Failed).count();
     assert_eq!(failed, 2);
     bench.co2 = Ok(700.0);
@@ -319,4 +365,93 @@ fn devices_on_one_grid_do_not_all_send_at_once() {
     moments.sort_unstable();
     moments.dedup();
     assert!(moments.len() > 10, "{moments:?}");
+}
+
+fn settings(change: impl FnOnce(&mut casement_proto::DeviceSettings)) -> Settings {
+    let mut all = casement_proto::DeviceSettings::default().with_brightness_percent(60).unwrap();
+    change(&mut all);
+    Settings::from(&all)
+}
+
+#[test]
+fn in_quiet_hours_lights_are_out_until_somebody_presses() {
+    let hours = casement_proto::device_settings::QuietHours::new(0, 1).unwrap();
+    let mut bench = Bench::new(settings(|all| all.quiet = Some(hours)));
+    // Without a clock nobody knows whether it is night.
+    bench.run_until(1_000);
+    assert_eq!(bench.ambience, Some(Ambience { brightness_percent: 60, quiet: false }));
+    let midnight = T0 - T0 % 86_400_000;
+    bench.event(Event::Clock(midnight));
+    assert_eq!(bench.ambience, Some(Ambience { brightness_percent: 0, quiet: true }));
+    let pressed = bench.node.handle(Event::Button(Press::Short), bench.now);
+    assert!(!pressed.next_screen && pressed.ambience.is_some_and(|it| it.brightness_percent == 60));
+    bench.run_until(31_001);
+    assert_eq!(bench.ambience, Some(Ambience { brightness_percent: 0, quiet: true }));
+    bench.run_until(66_000);
+    assert_eq!(bench.ambience, Some(Ambience { brightness_percent: 60, quiet: false }));
+    assert!(bench.node.handle(Event::Button(Press::Short), bench.now).next_screen);
+    assert!(bench.node.handle(Event::Button(Press::Long), bench.now).provision);
+    let levels = [0, 60, 100].map(|percent| Ambience { brightness_percent: percent, quiet: false }.level());
+    assert_eq!(levels, [0, 153, 255]);
+}
+
+#[test]
+fn a_sound_tells_once_that_the_air_got_worse() {
+    for (sound, heard) in
+        [(Sound::Off, &[][..]), (Sound::Now, &[Band::Now]), (Sound::SoonAndNow, &[Band::Soon, Band::Now])]
+    {
+        let mut bench = Bench::new(settings(|all| all.sound = sound));
+        for (until, ppm) in [(300_000, 600.0), (600_000, 1_200.0), (900_000, 1_600.0), (1_500_000, 600.0)] {
+            bench.co2 = Ok(ppm);
+            bench.run_until(until);
+        }
+        assert_eq!(bench.sounds, heard, "{sound:?}");
+    }
+}
+
+#[test]
+fn an_update_waits_until_the_sensors_have_settled() {
+    let mut bench = Bench::new(Settings::default());
+    assert!(!bench.node.calm(), "nobody knows yet");
+    for (state, calm) in [
+        (State::WarmingUp, false),
+        (State::Conditioning, false),
+        (State::Calibrating, false),
+        (State::Suspect, true),
+        (State::Ok, true),
+    ] {
+        bench.state = state;
+        bench.run_until(bench.now.0 + 6_000);
+        assert_eq!(bench.node.calm(), calm, "{state:?}");
+    }
+}
+
+#[test]
+fn a_report_says_how_the_device_is() {
+    let mut bench = Bench::new(Settings::default());
+    bench.co2 = Err(Fault::Bus);
+    bench.run_until(61_000);
+    let vitals = Vitals {
+        firmware: "1.4.0",
+        board: "stamp-c3",
+        reset: "power",
+        heap_free: Some((90_000, 61_000)),
+        rssi: Some(-61),
+        update: None,
+    };
+    let report = bench.node.report(&vitals, bench.now);
+    let expected = DeviceHealth {
+        firmware: "1.4.0",
+        board: "stamp-c3",
+        reset: "power",
+        uptime_s: 61,
+        heap_free: Some(90_000),
+        heap_free_min: Some(61_000),
+        rssi: Some(-61),
+        queued: 1,
+        faults: 13,
+        trouble: Some("sensor_missing"),
+        ..DeviceHealth::default()
+    };
+    assert_eq!(report, expected);
 }

@@ -16,6 +16,7 @@ use crate::disk::{Holder, Lock, LockError};
 use crate::machine;
 use crate::store::{self, Scope, StoreError};
 use crate::telemetry::presence::Rhythm;
+use crate::telemetry::time::DAY_MS;
 use crate::tls::acme::{self, Authority};
 use crate::{clock, renewal};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -43,7 +44,7 @@ const DEVICES_MAX: usize = 200;
 const ADDRESSES_MAX: usize = 24;
 
 /// How far back a device's rhythm is looked for, in milliseconds.
-const RHYTHM_MS: i64 = 14 * 86_400_000;
+const RHYTHM_MS: i64 = 14 * DAY_MS;
 
 /// Readings from which a rhythm is learned.
 const RHYTHM_READINGS: u32 = 10;

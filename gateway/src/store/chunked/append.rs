@@ -4,7 +4,7 @@ use super::record::{Packed, Record};
 use super::shelf::{Days, Marks, TIMES, Want};
 use super::{Inner, StoreError, block, damaged, day, rules, state_number};
 use crate::clock;
-use crate::reading::{Appended, NewBatch, StoredReading};
+use crate::reading::{Appended, NewBatch, StoredReading, Timed};
 use casement_proto::{DeviceId, Quantity};
 use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
@@ -43,6 +43,8 @@ impl Inner {
         for _ in 0..ATTEMPTS {
             // Each time: what another process did may have made this one forget.
             self.meet_senders(batches).await?;
+            let anchored = self.anchored(batches).await?;
+            let batches = &*anchored;
             let names = self.named(batches);
             self.know_blocks(names.into_iter()).await?;
             let taken = self.taken(batches).await?;
@@ -146,7 +148,10 @@ impl Inner {
                 let newest = memory.head(device).and_then(super::memory::Head::newest_ms);
                 let stretches = unnamed
                     .map(|reading| {
-                        (reading.t_ms, reading.t_ms + if reading.received { SHIFT_MS_MAX } else { 0 })
+                        (
+                            reading.t_ms,
+                            reading.t_ms + if reading.timed == Timed::Receipt { SHIFT_MS_MAX } else { 0 },
+                        )
                     })
                     .filter(|(from, _)| newest.is_some_and(|newest| *from <= newest));
                 wanted.entry(device).or_default().extend(stretches);
@@ -278,7 +283,7 @@ impl Inner {
                         }
                     }
                     None => {
-                        if reading.received {
+                        if reading.timed == Timed::Receipt {
                             let free =
                                 |t: i64| values.iter().all(|(m, ..)| !taken.contains_key(&(device, *m, t)));
                             while !free(t_ms) && t_ms - reading.t_ms < SHIFT_MS_MAX {

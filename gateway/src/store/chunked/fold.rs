@@ -1,7 +1,8 @@
 //! A window of a series, taken in day by day: points, buckets, holes. Pure.
 
-use super::summary::{HOUR_MS, Summary, Total};
+use super::summary::{Summary, Total};
 use crate::telemetry::series::{self, Bucket, Data, Points, Window};
+use crate::telemetry::time::HOUR_MS;
 use std::ops::Range;
 
 /// How many distances the rhythm of a window is judged from.

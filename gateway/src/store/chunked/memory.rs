@@ -1,15 +1,19 @@
 //! What is committed and not sealed yet, and what is known of names. A cache: everything in it can be read from the log
 //! and the ledger again. Pure.
 
+use super::anchor::Anchors;
 use super::names::{Names, place};
 use super::record::{Packed, Record};
 use super::rules::Unsealed;
 use super::shelf::{DeviceRow, Marks, NamesKey};
 use casement_proto::{DeviceId, Quantity};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Blocks of the ledger that are kept when they are on disk.
 const LEDGER_BLOCKS_MAX: usize = 65_536;
+
+/// Starts of devices without a clock that are remembered.
+const ANCHORS_MAX: usize = 16_384;
 
 /// Devices of which something is remembered though nothing of them waits.
 const IDLE_MAX: usize = 65_536;
@@ -31,6 +35,8 @@ pub(crate) struct Head {
     since_ms: i64,
     /// The newest by time, and the later of two.
     pub(crate) newest: Option<Record>,
+    /// What the readings here measured.
+    pub(crate) metrics: BTreeSet<i64>,
 }
 
 impl Head {
@@ -44,6 +50,7 @@ impl Head {
             last: 0,
             since_ms: 0,
             newest: None,
+            metrics: BTreeSet::new(),
         }
     }
 
@@ -54,6 +61,7 @@ impl Head {
         }
         self.last = record.id;
         self.packed.push(record);
+        self.metrics.extend(record.values.iter().map(|(metric, _)| *metric));
         if self.newest.as_ref().is_none_or(|newest| newest.t_ms <= record.t_ms) {
             self.newest = Some(record.clone());
         }
@@ -81,6 +89,7 @@ pub(crate) struct Memory {
     metrics: HashMap<String, i64>,
     quantities: HashMap<i64, Quantity>,
     ledger: HashMap<NamesKey, Block>,
+    anchors: HashMap<NamesKey, Anchors>,
     unsealed: usize,
     kept_from: HashMap<i64, i64>,
 }
@@ -177,6 +186,24 @@ impl Memory {
         self.ledger.get(&(device, boot, block)).is_some_and(|block| block.names.contains(n))
     }
 
+    /// What is known of a start of a device without a clock.
+    pub(crate) fn anchors(&self, key: &NamesKey) -> Option<Anchors> {
+        self.anchors.get(key).cloned()
+    }
+
+    /// Takes note of what is on disk about a start.
+    pub(crate) fn take_anchors(&mut self, key: NamesKey, anchors: Anchors) {
+        if self.anchors.len() >= ANCHORS_MAX {
+            self.anchors.clear();
+        }
+        self.anchors.insert(key, anchors);
+    }
+
+    /// Forgets all of them.
+    pub(crate) fn forget_anchors(&mut self) {
+        self.anchors.clear();
+    }
+
     /// Takes in readings that are committed, in order of arrival.
     pub(crate) fn apply(&mut self, records: &[Record], now_ms: i64) {
         for record in records {
@@ -271,6 +298,7 @@ impl Memory {
                 head.sealed_newest_ms.max(sealed.newest.as_ref().map(|newest| newest.t_ms));
             head.packed = Packed::default();
             head.newest = None;
+            head.metrics.clear();
             left.iter().for_each(|record| head.push(record, now_ms));
             self.unsealed -= had - left.len();
         }

@@ -8,6 +8,7 @@
 //! A question takes a copy of what is in memory first and looks at the shelf second. The shelf says up to which reading a
 //! device was sealed at that moment; what memory has beyond that is added.
 
+pub(super) mod anchor;
 mod append;
 mod blob;
 pub(super) mod block;
@@ -22,6 +23,8 @@ pub(super) mod record;
 mod rules;
 pub(super) mod seal;
 pub(super) mod shelf;
+#[cfg(test)]
+pub(super) mod stories;
 pub(super) mod summary;
 
 use super::{
@@ -30,6 +33,7 @@ use super::{
 };
 use crate::telemetry::distribution::Distribution;
 use crate::telemetry::series::{Points, Window};
+use crate::telemetry::time::DAY_MS;
 use async_trait::async_trait;
 use casement_proto::{DeviceId, Quantity, State};
 use memory::Memory;
@@ -134,7 +138,12 @@ impl Inner {
     /// Takes in what others have done. The caller holds `writing`.
     async fn follow(&self) -> Result<(), StoreError> {
         *self.rivalled.lock().unwrap_or_else(PoisonError::into_inner) = Some(crate::clock::steady());
-        let since = self.memory().marks;
+        let since = {
+            let mut memory = self.memory();
+            // Others may have heard of starts.
+            memory.forget_anchors();
+            memory.marks
+        };
         let changes = self.shelf.changes(since).await?;
         if changes.marks.seals != since.seals {
             return self.reload().await;
@@ -180,13 +189,29 @@ impl Inner {
 
     /// Makes sure that the devices and metrics of these readings are known.
     async fn meet_all(&self, records: &[Record]) -> Result<(), StoreError> {
-        let (mut devices, metrics): (Vec<i64>, bool) = {
-            let memory = self.memory();
-            let unknown =
-                records.iter().map(|record| record.device).filter(|device| memory.head(*device).is_none());
-            let metrics = records.iter().flat_map(|record| &record.values);
-            (unknown.collect(), metrics.into_iter().any(|(metric, _)| memory.quantity(*metric).is_none()))
-        };
+        let unmet = self.unmet(records.iter().flat_map(|record| {
+            // A reading without values has a device, too.
+            let metrics =
+                std::iter::once(shelf::TIMES).chain(record.values.iter().map(|(metric, _)| *metric));
+            metrics.map(move |metric| (record.device, metric))
+        }));
+        self.meet(unmet).await
+    }
+
+    /// Devices among these series that are not known, and whether a metric is not.
+    fn unmet(&self, series: impl Iterator<Item = (i64, i64)>) -> (Vec<i64>, bool) {
+        let memory = self.memory();
+        let (mut devices, mut metrics, mut last) = (Vec::new(), false, None);
+        for (device, metric) in series {
+            if last.replace(device) != Some(device) && memory.head(device).is_none() {
+                devices.push(device);
+            }
+            metrics |= metric != shelf::TIMES && memory.quantity(metric).is_none();
+        }
+        (devices, metrics)
+    }
+
+    async fn meet(&self, (mut devices, metrics): (Vec<i64>, bool)) -> Result<(), StoreError> {
         devices.sort_unstable();
         devices.dedup();
         if !devices.is_empty() {
@@ -281,7 +306,7 @@ fn damaged(what: &str, damage: blob::Damage) -> StoreError {
 
 /// The day of an instant, since 1970. Times outside of [`shelf::DAYS`] share the first or the last one.
 fn day(t_ms: i64) -> i64 {
-    t_ms.div_euclid(summary::DAY_MS).clamp(-shelf::DAYS, shelf::DAYS - 1)
+    t_ms.div_euclid(DAY_MS).clamp(-shelf::DAYS, shelf::DAYS - 1)
 }
 
 #[async_trait]

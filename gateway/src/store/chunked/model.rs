@@ -4,12 +4,12 @@ use super::shelf::{
     Changes, DeviceRow, LogRow, Marks, NamesKey, Seal, SeriesRow, Shelf, Shelved, Waiting, Want, Weight,
     WholeDay,
 };
-use super::summary::DAY_MS;
 use super::{Chunked, fold};
-use crate::reading::{Device, ExportFilter, ExportRow, NewBatch, NewReading};
+use crate::reading::{Device, ExportFilter, ExportRow, NewBatch, NewReading, Timed};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError, Token};
 use crate::telemetry::series::{self, Data, Window};
+use crate::telemetry::time::DAY_MS;
 use async_trait::async_trait;
 use casement_proto::{DeviceId, Quantity, State};
 use proptest::prelude::*;
@@ -96,6 +96,9 @@ impl Shelf for Mortal {
     async fn commit(&self, marks: Marks, last: i64, row: Vec<u8>) -> Result<bool, StoreError> {
         self.step(self.shelf.commit(marks, last, row)).await
     }
+    async fn anchor(&self, key: NamesKey, was: Option<&[u8]>, is: &[u8]) -> Result<bool, StoreError> {
+        self.step(self.shelf.anchor(key, was, is)).await
+    }
     async fn names(&self, keys: &[NamesKey]) -> Result<Vec<(NamesKey, Vec<u8>)>, StoreError> {
         self.alive()?;
         self.shelf.names(keys).await
@@ -163,7 +166,7 @@ impl Model {
                         let series = model.values.get(&(batch.device, quantity.name().to_owned()));
                         series.is_some_and(|series| series.iter().any(|(at, ..)| *at == t))
                     };
-                    while reading.received
+                    while reading.timed == Timed::Receipt
                         && t_ms < reading.t_ms + 20_000
                         && values.iter().any(|(quantity, _)| taken(self, quantity, t_ms))
                     {
@@ -332,7 +335,7 @@ fn readings() -> impl Strategy<Value = Vec<NewReading>> {
         |(t_ms, name, values, state, received)| NewReading {
             name,
             t_ms,
-            received,
+            timed: if received { Timed::Receipt } else { Timed::Device },
             state,
             values: values
                 .into_iter()

@@ -12,6 +12,9 @@ const KIND: u8 = b'N';
 /// Numbers in a block.
 pub(crate) const BLOCK: u64 = 1 << 16;
 
+/// In place of a block: when the start began, for devices without a clock. No sequence number is in it.
+pub(crate) const ANCHORS: u64 = 1 << 62;
+
 /// Which block a sequence number is in, and where.
 pub(crate) fn place(seq: u64) -> (u64, u16) {
     // The remainder fits by construction.

@@ -4,14 +4,15 @@ use super::blob::Damage;
 use super::block::{Block, from_times, from_values, spread};
 use super::fold::{Fold, RHYTHM_SAMPLE, threshold_ms};
 use super::names::Names;
-use super::record::{self, Packed, Record};
-use super::shelf::{Days, Kept, Piece, SeriesRow, Shelved, TIMES, Want};
-use super::summary::{DAY_MS, HOUR_MS, Summary};
+use super::record::{self, Record};
+use super::shelf::{Days, Kept, Piece, Shelved, TIMES, Want};
+use super::summary::Summary;
 use super::{Inner, ROWS, StoreError, damaged, day, names, state};
 use crate::reading::{ExportFilter, ExportRow, Start, StoredReading};
 use crate::store::ExportCursor;
 use crate::telemetry::distribution::Distribution;
 use crate::telemetry::series::{self, Data, Points, Window};
+use crate::telemetry::time::{DAY_MS, HOUR_MS};
 use casement_proto::{DeviceId, Quantity};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
@@ -153,11 +154,10 @@ impl Inner {
     /// See [`crate::store::Store::latest`].
     pub(super) async fn latest(&self) -> Result<Vec<StoredReading>, StoreError> {
         self.catch_up().await?;
-        let unsealed: HashMap<i64, Record> = {
+        let mut newest: HashMap<i64, Record> = {
             let memory = self.memory();
             memory.heads().filter_map(|(device, head)| Some((device, head.newest.clone()?))).collect()
         };
-        let mut newest = unsealed;
         let mut devices = Vec::new();
         for (row, blob) in self.shelf.latest().await? {
             let sealed = record::from_row(&blob).ok().and_then(|records| records.into_iter().next());
@@ -172,6 +172,7 @@ impl Inner {
                 newest.insert(sealed.device, sealed);
             }
         }
+        self.memory().meet(&devices);
         let records: Vec<Record> = newest.into_values().collect();
         self.meet_all(&records).await?;
         Ok(self.told(records))
@@ -181,20 +182,32 @@ impl Inner {
     async fn see(&self, device: &DeviceId, quantity: &Quantity) -> Result<Option<Seen>, StoreError> {
         self.catch_up().await?;
         let Some(metric) = self.metric(quantity).await? else { return Ok(None) };
-        let known = self.memory().number(device);
-        let device = match known {
-            Some(device) => device,
-            None => match self.shelf.device(device).await? {
-                Some(row) => row.device,
-                None => return Ok(None),
-            },
-        };
+        let Some(device) = self.number(device).await? else { return Ok(None) };
+        self.see_numbered(device, metric).await.map(Some)
+    }
+
+    async fn see_numbered(&self, device: i64, metric: i64) -> Result<Seen, StoreError> {
         // Memory first: what is sealed after this is found on the shelf, and not counted twice.
         let head = self.memory().head(device).map(|head| head.packed.clone());
         let rows = self.shelf.series(Some(device)).await?;
-        let kept_from = self.memory().kept_from(metric);
-        let head = head.map(|packed| packed.unpack()).unwrap_or_default();
-        Ok(Some(seen(device, metric, &rows, head, kept_from)))
+        let of = |metric: i64| rows.iter().find(|row| row.metric == metric).map(|row| row.series);
+        Ok(Seen {
+            device,
+            metric,
+            times: of(TIMES),
+            series: of(metric),
+            head: head.map(|packed| packed.unpack()).unwrap_or_default(),
+            kept_from: self.memory().kept_from(metric),
+        })
+    }
+
+    /// The number of a device; `None` when nobody has ever heard of it.
+    async fn number(&self, device: &DeviceId) -> Result<Option<i64>, StoreError> {
+        let known = self.memory().number(device);
+        match known {
+            Some(_) => Ok(known),
+            None => Ok(self.shelf.device(device).await?.map(|row| row.device)),
+        }
     }
 
     /// What the shelf has of some days at one moment.
@@ -494,20 +507,10 @@ impl Inner {
     /// See [`crate::store::Store::quantities`].
     pub(super) async fn quantities(&self, device: &DeviceId) -> Result<Vec<Quantity>, StoreError> {
         self.catch_up().await?;
-        let known = self.memory().number(device);
-        let device = match known {
-            Some(device) => device,
-            None => match self.shelf.device(device).await? {
-                Some(row) => row.device,
-                None => return Ok(Vec::new()),
-            },
-        };
-        let unsealed = self.memory().head(device).map(|head| head.packed.clone());
+        let Some(device) = self.number(device).await? else { return Ok(Vec::new()) };
         let mut metrics: BTreeSet<i64> =
-            self.shelf.series(Some(device)).await?.iter().map(|row| row.metric).collect();
-        for record in unsealed.map(|packed| packed.unpack()).unwrap_or_default() {
-            metrics.extend(record.values.iter().map(|(metric, _)| *metric));
-        }
+            self.memory().head(device).map(|head| head.metrics.clone()).unwrap_or_default();
+        metrics.extend(self.shelf.series(Some(device)).await?.iter().map(|row| row.metric));
         self.meet_metrics().await?;
         let memory = self.memory();
         let mut quantities: Vec<Quantity> =
@@ -530,6 +533,9 @@ impl Inner {
         };
         let mut blocks = BTreeMap::new();
         for ((_, boot, block), blob) in self.shelf.names_of(row.device).await? {
+            if block == names::ANCHORS {
+                continue;
+            }
             let names = Names::from_blob(&blob).map_err(|damage| damaged("a block of the ledger", damage))?;
             blocks.insert((boot, block), names);
         }
@@ -542,44 +548,28 @@ impl Inner {
         self.catch_up().await?;
         let device = match &filter.device {
             None => None,
-            Some(device) => match self.shelf.device(device).await? {
-                Some(row) => Some(row.device),
+            Some(device) => match self.number(device).await? {
                 None => return Ok(Vec::new()),
+                known => known,
             },
         };
         let metric = match &filter.metric {
             None => None,
             Some(quantity) => match self.metric(quantity).await? {
-                Some(metric) => Some(metric),
                 None => return Ok(Vec::new()),
+                known => known,
             },
         };
-        let heads: Vec<(i64, Packed)> = {
+        let mut all: BTreeSet<(i64, i64)> = {
             let memory = self.memory();
             let wanted = memory.heads().filter(|(of, _)| device.is_none_or(|device| device == *of));
-            wanted.map(|(of, head)| (of, head.packed.clone())).collect()
+            wanted.flat_map(|(of, head)| head.metrics.iter().map(move |metric| (of, *metric))).collect()
         };
-        let mut all: BTreeSet<(i64, i64)> =
-            self.shelf.series(device).await?.iter().map(|row| (row.device, row.metric)).collect();
-        for (of, packed) in heads {
-            for record in packed.unpack() {
-                all.extend(record.values.iter().map(|(metric, _)| (of, *metric)));
-            }
-        }
+        all.extend(self.shelf.series(device).await?.iter().map(|row| (row.device, row.metric)));
         all.retain(|(_, of)| *of != TIMES && metric.is_none_or(|metric| metric == *of));
-        let mut devices: Vec<i64> = all.iter().map(|(device, _)| *device).collect();
-        devices.dedup();
-        let rows = self.shelf.numbered(&devices).await?;
-        self.memory().meet(&rows);
-        self.meet_metrics().await?;
+        let unmet = self.unmet(all.iter().copied());
+        self.meet(unmet).await?;
         Ok(all.into_iter().collect())
-    }
-
-    async fn see_numbered(&self, device: i64, metric: i64) -> Result<Seen, StoreError> {
-        let head = self.memory().head(device).map(|head| head.packed.clone());
-        let rows = self.shelf.series(Some(device)).await?;
-        let kept_from = self.memory().kept_from(metric);
-        Ok(seen(device, metric, &rows, head.map(|packed| packed.unpack()).unwrap_or_default(), kept_from))
     }
 
     /// See [`crate::store::Store::export`]. The cursor is device, metric, time, and how many values of that time have been
@@ -665,9 +655,4 @@ impl Inner {
         }
         Ok(total)
     }
-}
-
-fn seen(device: i64, metric: i64, rows: &[SeriesRow], head: Vec<Record>, kept_from: i64) -> Seen {
-    let of = |metric: i64| rows.iter().find(|row| row.metric == metric).map(|row| row.series);
-    Seen { device, metric, times: of(TIMES), series: of(metric), head, kept_from }
 }

@@ -2,7 +2,7 @@
 //! 1970, and so is what is there.
 
 use super::shelf::Waiting;
-use super::summary::{DAY_MS, HOUR_MS};
+use crate::telemetry::time::{DAY_MS, HOUR_MS};
 
 /// Readings of a device that are worth a piece at once.
 pub(crate) const PIECE_READINGS: usize = 1_024;

@@ -4,10 +4,11 @@ use super::block::{Block, from_times, from_values, spread, to_values};
 use super::memory::ToSeal;
 use super::record::{Record, to_blob};
 use super::shelf::{Days, NewPiece, Seal, Sealed, TIMES, Waiting, Want, WholeDay};
-use super::summary::{DAY_MS, Summary};
+use super::summary::Summary;
 use super::{Inner, StoreError, day, rules};
 use crate::clock;
 use crate::reading::Retention;
+use crate::telemetry::time::DAY_MS;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 

@@ -247,6 +247,8 @@ pub(crate) trait Shelf: Send + Sync + 'static {
     async fn names(&self, keys: &[NamesKey]) -> Result<Vec<(NamesKey, Vec<u8>)>, StoreError>;
     /// Every block of a device, in order of boot and block.
     async fn names_of(&self, device: i64) -> Result<Vec<(NamesKey, Vec<u8>)>, StoreError>;
+    /// Puts something in the place of a block of the ledger; `false` when that is not what it was.
+    async fn anchor(&self, key: NamesKey, was: Option<&[u8]>, is: &[u8]) -> Result<bool, StoreError>;
     /// Columns, pieces and summaries as they were at one moment.
     async fn read(&self, want: &Want) -> Result<Shelved, StoreError>;
     /// The days on which a device has anything on the shelf, in order, from the first to the last of a range.

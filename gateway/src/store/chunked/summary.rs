@@ -4,14 +4,9 @@
 use super::blob::{Damage, Reader, Writer};
 use super::numbers::{AS_BITS, COLUMN_MAX, from_whole, to_whole, whole};
 use crate::telemetry::series::GAP_MIN_MS;
+use crate::telemetry::time::HOUR_MS;
 
 const KIND: u8 = b'S';
-
-/// Length of a day, in milliseconds.
-pub(crate) const DAY_MS: i64 = 86_400_000;
-
-/// Length of an hour, in milliseconds.
-pub(crate) const HOUR_MS: i64 = 3_600_000;
 
 /// Silences that are kept; a day with more of them is unpacked when somebody asks. A device with a long rhythm has many.
 const HOLES_MAX: usize = 48;
@@ -232,6 +227,7 @@ fn from_places(place: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::time::DAY_MS;
 
     const T0: i64 = 1_795_305_600_000;
 

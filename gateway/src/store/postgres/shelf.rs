@@ -6,13 +6,14 @@ use crate::store::chunked::shelf::{
     Changes, Days, DeviceRow, Kept, LogRow, Marks, NamesKey, Piece, Seal, SeriesRow, Shelf, Shelved, Waiting,
     Want, Weight, WholeDay,
 };
+use crate::store::rows::{self, EngineColumns, NamesColumns, signed, unsigned};
 use crate::store::{StoreError, Token};
 use async_trait::async_trait;
 use casement_proto::DeviceId;
 use jiff::civil::{Date, date};
 use jiff::{Span, ToSpan};
-use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, Connection, Row};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
@@ -31,26 +32,11 @@ const YEARS: std::ops::RangeInclusive<i16> = 2000..=2099;
 
 const DEVICE_ROW: &str = "SELECT id, uid, sealed, newest_ms FROM device";
 
-fn device_row(row: &PgRow) -> Result<DeviceRow, sqlx::Error> {
-    Ok(DeviceRow {
-        device: row.try_get(0)?,
-        id: people::device_id(row, 1)?,
-        sealed: row.try_get(2)?,
-        newest_ms: row.try_get(3)?,
-    })
-}
+/// Columns of a [`Kept`]: series, day, data.
+type KeptColumns = (i64, i64, Vec<u8>);
 
-fn kept_row(row: &PgRow) -> Result<Kept, sqlx::Error> {
-    Ok(Kept { series: row.try_get(0)?, day: row.try_get(1)?, data: row.try_get(2)? })
-}
-
-/// Boot, sequence and block numbers are checked to be at most 2^63-1 where they are decoded.
-fn signed(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-fn unsigned(n: i64) -> u64 {
-    u64::try_from(n).unwrap_or(0)
+fn kept_row((series, day, data): KeptColumns) -> Kept {
+    Kept { series, day, data }
 }
 
 fn number(n: usize) -> i64 {
@@ -98,12 +84,12 @@ async fn lock(tx: &mut PgConnection, devices: impl Iterator<Item = i64>) -> Resu
 }
 
 async fn log_rows(connection: &mut PgConnection, after: i64, most: i64) -> Result<Vec<LogRow>, sqlx::Error> {
-    let rows = sqlx::query("SELECT last, data FROM log WHERE last > $1 ORDER BY last LIMIT $2")
+    let rows = sqlx::query_as("SELECT last, data FROM log WHERE last > $1 ORDER BY last LIMIT $2")
         .bind(after)
         .bind(most)
         .fetch_all(connection)
         .await?;
-    rows.iter().map(|row| Ok(LogRow { last: row.try_get(0)?, data: row.try_get(1)? })).collect()
+    Ok(rows.into_iter().map(|(last, data)| LogRow { last, data }).collect())
 }
 
 /// A commit is one row, so it is one INSERT: the driver sends it in one round trip, where COPY needs two. Of two gateways
@@ -205,11 +191,6 @@ async fn seal(connection: &mut PgConnection, seal: &Seal) -> Result<bool, sqlx::
     Ok(mine == 1)
 }
 
-fn names_row(row: &PgRow) -> Result<(NamesKey, Vec<u8>), sqlx::Error> {
-    let (boot, block): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
-    Ok(((row.try_get(0)?, unsigned(boot), unsigned(block)), row.try_get(3)?))
-}
-
 async fn forget(
     connection: &mut PgConnection,
     metric: i64,
@@ -260,7 +241,6 @@ async fn put_together(connection: &mut PgConnection, day: &WholeDay) -> Result<b
     .bind(gone.iter().map(|(metric, _)| *metric).collect::<Vec<i64>>())
     .execute(&mut *tx)
     .await?;
-    let missing = || sqlx::Error::Protocol("a series has no number".to_owned());
     let columns = sqlx::query(
         "INSERT INTO \"column\" (device, series, day, data)
          SELECT $1, s.id, $2, new.data FROM unnest($3::int8[], $4::bytea[]) new (metric, data)
@@ -289,7 +269,7 @@ async fn put_together(connection: &mut PgConnection, day: &WholeDay) -> Result<b
     if columns.rows_affected() != whole.len() as u64
         || summaries.rows_affected() != day.summaries.len() as u64
     {
-        return Err(missing());
+        return Err(sqlx::Error::Protocol("a series has no number".to_owned()));
     }
     for (note, data) in &day.damaged {
         sqlx::query("INSERT INTO damaged (device, day, note, data) VALUES ($1, $2, $3, $4)")
@@ -346,10 +326,9 @@ async fn kept(
     }
     let mut found = Vec::new();
     for ((from, to), series) in asked {
-        let rows = sqlx::query(sql).bind(device).bind(series).bind(from).bind(to).fetch_all(&mut *tx).await?;
-        for row in &rows {
-            found.push(kept_row(row)?);
-        }
+        let rows: Vec<KeptColumns> =
+            sqlx::query_as(sql).bind(device).bind(series).bind(from).bind(to).fetch_all(&mut *tx).await?;
+        found.extend(rows.into_iter().map(kept_row));
     }
     found.sort_by_key(|kept: &Kept| (kept.series, kept.day));
     Ok(found)
@@ -365,7 +344,7 @@ async fn last_before(
     (series, day): (i64, i64),
 ) -> Result<Option<Kept>, sqlx::Error> {
     for from in [day.saturating_sub(DAYS_BEFORE), i64::MIN] {
-        let row = sqlx::query(
+        let row = sqlx::query_as(
             "SELECT series, day, data FROM summary WHERE device = $1 AND series = $2 AND day >= $3 AND day < $4
              ORDER BY day DESC LIMIT 1",
         )
@@ -376,7 +355,7 @@ async fn last_before(
         .fetch_optional(&mut *tx)
         .await?;
         if let Some(row) = row {
-            return kept_row(&row).map(Some);
+            return Ok(Some(kept_row(row)));
         }
     }
     Ok(None)
@@ -391,7 +370,7 @@ async fn read(connection: &mut PgConnection, want: &Want) -> Result<Shelved, sql
         .await?;
     let mut shelved = Shelved { sealed: sealed.unwrap_or(0), ..Shelved::default() };
     if let Some((from, to)) = want.pieces {
-        let rows = sqlx::query(
+        let rows = sqlx::query_as(
             "SELECT id, day, data FROM piece WHERE device = $1 AND day BETWEEN $2 AND $3 ORDER BY id",
         )
         .bind(want.device)
@@ -399,9 +378,7 @@ async fn read(connection: &mut PgConnection, want: &Want) -> Result<Shelved, sql
         .bind(to)
         .fetch_all(&mut *tx)
         .await?;
-        for row in &rows {
-            shelved.pieces.push(Piece { id: row.try_get(0)?, day: row.try_get(1)?, data: row.try_get(2)? });
-        }
+        shelved.pieces = rows.into_iter().map(|(id, day, data)| Piece { id, day, data }).collect();
     }
     shelved.summaries = kept(&mut tx, SUMMARIES, want.device, &want.summaries).await?;
     shelved.columns = kept(&mut tx, COLUMNS, want.device, &want.columns).await?;
@@ -437,8 +414,9 @@ impl Postgres {
 impl Shelf for Postgres {
     async fn marks(&self) -> Result<Marks, StoreError> {
         self.reading(async |connection| {
-            let row = sqlx::query("SELECT newest, seals FROM mark").fetch_one(connection).await?;
-            Ok(Marks { newest: row.try_get(0)?, seals: row.try_get(1)? })
+            let (newest, seals) =
+                sqlx::query_as("SELECT newest, seals FROM mark").fetch_one(connection).await?;
+            Ok(Marks { newest, seals })
         })
         .await
     }
@@ -446,18 +424,16 @@ impl Shelf for Postgres {
     async fn changes(&self, since: Marks) -> Result<Changes, StoreError> {
         self.reading(async |connection| {
             // One statement sees one moment.
-            let rows = sqlx::query(
+            let rows: Vec<(i64, i64, Option<i64>, Option<Vec<u8>>)> = sqlx::query_as(
                 "SELECT mark.newest, mark.seals, log.last, log.data FROM mark LEFT JOIN log ON log.last > $1 ORDER BY log.last",
             )
             .bind(since.newest)
             .fetch_all(connection)
             .await?;
             let mut changes = Changes::default();
-            for row in &rows {
-                changes.marks = Marks { newest: row.try_get(0)?, seals: row.try_get(1)? };
-                if let Some(last) = row.try_get(2)? {
-                    changes.log.push(LogRow { last, data: row.try_get(3)? });
-                }
+            for (newest, seals, last, data) in rows {
+                changes.marks = Marks { newest, seals };
+                changes.log.extend(last.zip(data).map(|(last, data)| LogRow { last, data }));
             }
             Ok(changes)
         })
@@ -478,7 +454,7 @@ impl Shelf for Postgres {
             .bind(now_ms)
             .execute(&mut *tx)
             .await?;
-            let rows = sqlx::query(
+            let rows: Vec<EngineColumns> = sqlx::query_as(
                 "SELECT d.id, d.uid, d.sealed, d.newest_ms
                  FROM unnest($1::text[]) WITH ORDINALITY asked (uid, nth) JOIN device d ON d.uid = asked.uid ORDER BY nth",
             )
@@ -486,7 +462,7 @@ impl Shelf for Postgres {
             .fetch_all(&mut *tx)
             .await?;
             tx.commit().await?;
-            rows.iter().map(device_row).collect()
+            rows.into_iter().map(rows::device_row).collect()
         })
         .await
     }
@@ -494,8 +470,8 @@ impl Shelf for Postgres {
     async fn device(&self, id: &DeviceId) -> Result<Option<DeviceRow>, StoreError> {
         self.reading(async |connection| {
             let sql = AssertSqlSafe(format!("{DEVICE_ROW} WHERE uid = $1"));
-            let row = sqlx::query(sql).bind(id.as_str()).fetch_optional(connection).await?;
-            row.as_ref().map(device_row).transpose()
+            let row = sqlx::query_as(sql).bind(id.as_str()).fetch_optional(connection).await?;
+            row.map(rows::device_row).transpose()
         })
         .await
     }
@@ -503,8 +479,8 @@ impl Shelf for Postgres {
     async fn numbered(&self, devices: &[i64]) -> Result<Vec<DeviceRow>, StoreError> {
         self.reading(async |connection| {
             let sql = AssertSqlSafe(format!("{DEVICE_ROW} WHERE id = ANY ($1)"));
-            let rows = sqlx::query(sql).bind(devices).fetch_all(connection).await?;
-            rows.iter().map(device_row).collect()
+            let rows: Vec<EngineColumns> = sqlx::query_as(sql).bind(devices).fetch_all(connection).await?;
+            rows.into_iter().map(rows::device_row).collect()
         })
         .await
     }
@@ -529,16 +505,13 @@ impl Shelf for Postgres {
 
     async fn series(&self, device: Option<i64>) -> Result<Vec<SeriesRow>, StoreError> {
         self.reading(async |connection| {
-            let rows = sqlx::query(
+            let rows = sqlx::query_as(
                 "SELECT id, device, metric FROM series WHERE $1::int8 IS NULL OR device = $1 ORDER BY device, metric",
             )
             .bind(device)
             .fetch_all(connection)
             .await?;
-            let row = |row: &PgRow| {
-                Ok(SeriesRow { series: row.try_get(0)?, device: row.try_get(1)?, metric: row.try_get(2)? })
-            };
-            rows.iter().map(row).collect()
+            Ok(rows.into_iter().map(|(series, device, metric)| SeriesRow { series, device, metric }).collect())
         })
         .await
     }
@@ -553,11 +526,15 @@ impl Shelf for Postgres {
 
     async fn latest(&self) -> Result<Vec<(DeviceRow, Vec<u8>)>, StoreError> {
         self.reading(async |connection| {
-            let rows =
-                sqlx::query("SELECT id, uid, sealed, newest_ms, latest FROM device WHERE latest IS NOT NULL")
-                    .fetch_all(connection)
-                    .await?;
-            rows.iter().map(|row| Ok((device_row(row)?, row.try_get(4)?))).collect()
+            let rows: Vec<(i64, String, i64, Option<i64>, Vec<u8>)> = sqlx::query_as(
+                "SELECT id, uid, sealed, newest_ms, latest FROM device WHERE latest IS NOT NULL",
+            )
+            .fetch_all(connection)
+            .await?;
+            let row = |(device, id, sealed, newest, latest)| {
+                Ok((rows::device_row((device, id, sealed, newest))?, latest))
+            };
+            rows.into_iter().map(row).collect()
         })
         .await
     }
@@ -566,7 +543,7 @@ impl Shelf for Postgres {
         self.reading(async |connection| {
             let mut found = Vec::new();
             for some in keys.chunks(NAMES_AT_ONCE) {
-                let rows = sqlx::query(
+                let rows: Vec<NamesColumns> = sqlx::query_as(
                     "SELECT l.device, l.boot, l.block, l.data
                      FROM unnest($1::int8[], $2::int8[], $3::int8[]) asked (device, boot, block)
                      JOIN ledger l ON l.device = asked.device AND l.boot = asked.boot AND l.block = asked.block",
@@ -576,24 +553,46 @@ impl Shelf for Postgres {
                 .bind(some.iter().map(|(.., block)| signed(*block)).collect::<Vec<i64>>())
                 .fetch_all(&mut *connection)
                 .await?;
-                for row in &rows {
-                    found.push(names_row(row)?);
-                }
+                found.extend(rows.into_iter().map(rows::names_row));
             }
             Ok(found)
         })
         .await
     }
 
+    async fn anchor(
+        &self,
+        (device, boot, block): NamesKey,
+        was: Option<&[u8]>,
+        is: &[u8],
+    ) -> Result<bool, StoreError> {
+        self.writing(async |connection| {
+            // NULL is no blob, so that nothing is changed that was not there.
+            let done = sqlx::query(
+                "INSERT INTO ledger AS l (device, boot, block, data) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (device, boot, block) DO UPDATE SET data = excluded.data WHERE l.data = $5",
+            )
+            .bind(device)
+            .bind(signed(boot))
+            .bind(signed(block))
+            .bind(is)
+            .bind(was)
+            .execute(connection)
+            .await?;
+            Ok(done.rows_affected() == 1)
+        })
+        .await
+    }
+
     async fn names_of(&self, device: i64) -> Result<Vec<(NamesKey, Vec<u8>)>, StoreError> {
         self.reading(async |connection| {
-            let rows = sqlx::query(
+            let rows: Vec<NamesColumns> = sqlx::query_as(
                 "SELECT device, boot, block, data FROM ledger WHERE device = $1 ORDER BY boot, block",
             )
             .bind(device)
             .fetch_all(connection)
             .await?;
-            rows.iter().map(names_row).collect()
+            Ok(rows.into_iter().map(rows::names_row).collect())
         })
         .await
     }
@@ -625,20 +624,13 @@ impl Shelf for Postgres {
 
     async fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
         self.reading(async |connection| {
-            let rows = sqlx::query(
+            let rows = sqlx::query_as(
                 "SELECT device, day, count(*), max(made_ms) FROM piece GROUP BY device, day ORDER BY device, day",
             )
             .fetch_all(connection)
             .await?;
-            let row = |row: &PgRow| {
-                Ok(Waiting {
-                    device: row.try_get(0)?,
-                    day: row.try_get(1)?,
-                    pieces: row.try_get(2)?,
-                    made_ms: row.try_get(3)?,
-                })
-            };
-            rows.iter().map(row).collect()
+            let waiting = |(device, day, pieces, made_ms)| Waiting { device, day, pieces, made_ms };
+            Ok(rows.into_iter().map(waiting).collect())
         })
         .await
     }

@@ -2,17 +2,18 @@
 
 use super::server::{PASSWORD, Server, programs};
 use super::*;
-use crate::reading::{Appended, ExportFilter, NewBatch, NewReading};
+use crate::reading::{Appended, ExportFilter, NewBatch, NewReading, Timed};
 use crate::store::chunked::Chunked;
 use crate::store::chunked::shelf::{Marks, Shelf};
+use crate::store::chunked::stories::{self, Shop};
 use crate::store::{Store, conformance, open};
+use crate::telemetry::time::DAY_MS;
 use casement_proto::{DeviceId, Quantity, State};
 use std::path::Path;
 use std::sync::Arc;
 
 /// 2023-11-14, so that the days are over and are put together.
 const T0: i64 = 1_700_000_000_000;
-const DAY_MS: i64 = 86_400_000;
 
 /// A server, or `None` and said loudly.
 fn server(test: &str) -> Option<Server> {
@@ -34,7 +35,7 @@ fn batch(device: &str, readings: impl Iterator<Item = (u64, i64)>) -> NewBatch {
     let reading = |(seq, t_ms)| NewReading {
         name: Some((1, seq)),
         t_ms,
-        received: false,
+        timed: Timed::Device,
         state: State::Ok,
         values: Box::new([(Quantity::parse("co2").unwrap(), 400.0 + (seq % 100) as f64)]),
     };
@@ -66,6 +67,51 @@ async fn postgres_tells_the_story() {
                    JOIN pg_namespace n ON n.oid = relnamespace
                    WHERE nspname = 'casement' AND attname = 'data' AND relkind IN ('r', 'p')";
     assert_eq!(server.psql("story", storage).unwrap(), "e", "nothing is compressed twice");
+}
+
+/// A database of a server.
+struct Database<'a> {
+    server: &'a Server,
+    name: &'a str,
+    url: String,
+}
+
+impl<'a> Database<'a> {
+    fn new(server: &'a Server, name: &'a str) -> Self {
+        Self { server, name, url: server.create(name).unwrap() }
+    }
+}
+
+impl Shop for Database<'_> {
+    async fn open(&self) -> Chunked {
+        at_rest(&self.url).await
+    }
+
+    async fn spoil(&self, table: &str, device: i64, metric: i64, day: i64) {
+        let done = self.server.psql(
+            self.name,
+            &format!(
+                "WITH spoilt AS (
+                   UPDATE casement.\"{table}\" t SET data = decode(repeat('00', length(t.data)), 'hex')
+                   FROM casement.series s WHERE s.device = {device} AND s.metric = {metric}
+                     AND t.device = s.device AND t.series = s.id AND t.day = {day} RETURNING 1)
+                 SELECT count(*) FROM spoilt"
+            ),
+        );
+        assert_eq!(done.unwrap(), "1");
+    }
+
+    async fn laid_aside(&self) -> i64 {
+        self.server.psql(self.name, "SELECT count(*) FROM casement.damaged").unwrap().parse().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn years_go_by_on_postgres_as_in_a_file() {
+    let Some(server) = server("postgres_years") else { return };
+    stories::a_damaged_column_loses_its_day_and_nothing_else(&Database::new(&server, "damage")).await;
+    stories::a_damaged_summary_is_made_anew_from_its_values(&Database::new(&server, "anew")).await;
+    stories::what_is_older_than_it_is_kept_stays_as_hours(&Database::new(&server, "retention")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -2,11 +2,13 @@
 
 use super::shelf::add_part;
 use super::{BUSY_TIMEOUT, MIGRATIONS, Sqlite, engine, engine_is_sound};
+use crate::store::chunked::anchor::Anchors;
 use crate::store::chunked::block::{self, Block};
-use crate::store::chunked::names::Names;
+use crate::store::chunked::names::{ANCHORS, Names};
 use crate::store::chunked::record;
 use crate::store::chunked::shelf::{Kept, Shelf};
 use crate::store::chunked::summary::Summary;
+use crate::store::rows::unsigned;
 use crate::store::{Contents, Place, StoreError};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
@@ -31,7 +33,7 @@ impl Place {
         let pages = number(&mut connection, "PRAGMA page_count").await?;
         let free = number(&mut connection, "PRAGMA freelist_count").await?;
         let bytes = number(&mut connection, "PRAGMA page_size").await?;
-        connection.close().await.map_err(said)?;
+        connection.close().await.map_err(engine)?;
         Ok(pages.saturating_sub(free).saturating_mul(bytes))
     }
 
@@ -49,8 +51,8 @@ impl Place {
         })?;
         let mut connection = connect(&beside_others(&self.file)).await?;
         schema(&mut connection).await?;
-        sqlx::query("VACUUM INTO ?").bind(to).execute(&mut connection).await.map_err(said)?;
-        connection.close().await.map_err(said)
+        sqlx::query("VACUUM INTO ?").bind(to).execute(&mut connection).await.map_err(engine)?;
+        connection.close().await.map_err(engine)
     }
 
     /// What is there, while others may be using it.
@@ -60,7 +62,7 @@ impl Place {
     pub async fn contents(&self) -> Result<Contents, StoreError> {
         let mut connection = connect(&beside_others(&self.file)).await?;
         let contents = count(&mut connection).await?;
-        connection.close().await.map_err(said)?;
+        connection.close().await.map_err(engine)?;
         Ok(contents)
     }
 
@@ -84,7 +86,7 @@ impl Place {
             sound(&mut connection).await?;
         }
         let contents = count(&mut connection).await?;
-        connection.close().await.map_err(said)?;
+        connection.close().await.map_err(engine)?;
         Ok(contents)
     }
 
@@ -113,8 +115,8 @@ async fn settle(file: &Path) -> Result<(), StoreError> {
     let mode: Result<String, _> =
         sqlx::query_scalar("PRAGMA journal_mode = DELETE").fetch_one(&mut connection).await;
     // Closed in any case: one that is only dropped may still be open when somebody tries again.
-    connection.close().await.map_err(said)?;
-    let mode = mode.map_err(said)?;
+    connection.close().await.map_err(engine)?;
+    let mode = mode.map_err(engine)?;
     if mode != "delete" {
         return Err(StoreError::Damaged(format!("its journal stays in mode {mode}")));
     }
@@ -129,18 +131,16 @@ fn beside_others(file: &Path) -> SqliteConnectOptions {
 async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, StoreError> {
     // A copy takes its time; that is no reason for a warning.
     let options = options.clone().pragma("trusted_schema", "OFF").disable_statement_logging();
-    let mut connection = SqliteConnection::connect_with(&options).await.map_err(said)?;
+    let mut connection = SqliteConnection::connect_with(&options).await.map_err(engine)?;
     // The first question makes the engine look at the file.
-    engine_is_sound(&mut connection).await.map_err(|error| match error {
-        StoreError::Engine(error) => said(error),
-        other => other,
-    })?;
+    engine_is_sound(&mut connection).await?;
     Ok(connection)
 }
 
 /// The version of the schema, when it is one of ours that this version knows.
 async fn schema(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
-    let found = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await.map_err(said)?;
+    let found =
+        sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await.map_err(engine)?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     match found {
         ..=0 => Err(StoreError::Foreign),
@@ -156,12 +156,12 @@ async fn sound(connection: &mut SqliteConnection) -> Result<(), StoreError> {
         sqlx::query_scalar(sqlx::AssertSqlSafe(format!("PRAGMA integrity_check({FLAWS_MAX})")))
             .fetch_all(&mut *connection)
             .await
-            .map_err(said)?;
+            .map_err(engine)?;
     if let Some(flaw) = flaws.into_iter().find(|flaw| flaw != "ok") {
         return Err(StoreError::Damaged(flaw));
     }
     let dangling =
-        sqlx::query("PRAGMA foreign_key_check").fetch_optional(&mut *connection).await.map_err(said)?;
+        sqlx::query("PRAGMA foreign_key_check").fetch_optional(&mut *connection).await.map_err(engine)?;
     if dangling.is_some() {
         return Err(StoreError::Damaged("a row refers to what is not there".to_owned()));
     }
@@ -180,7 +180,7 @@ async fn every_blob(connection: &mut SqliteConnection) -> Result<(), StoreError>
     let times: Vec<i64> = sqlx::query_scalar("SELECT id FROM series WHERE metric = 0")
         .fetch_all(&mut *connection)
         .await
-        .map_err(said)?;
+        .map_err(engine)?;
     let times: HashSet<i64> = times.into_iter().collect();
     for (table, key) in [("log", "last"), ("piece", "id"), ("summary", "id"), ("column", "id")] {
         let sql = format!("SELECT {key}, data FROM \"{table}\" WHERE {key} > ?1 ORDER BY {key} LIMIT ?2");
@@ -191,7 +191,7 @@ async fn every_blob(connection: &mut SqliteConnection) -> Result<(), StoreError>
                 .bind(BLOBS_AT_ONCE)
                 .fetch_all(&mut *connection)
                 .await
-                .map_err(said)?;
+                .map_err(engine)?;
             let Some((last, _)) = rows.last() else { break };
             after = *last;
             for (id, data) in rows {
@@ -230,13 +230,16 @@ async fn ledger(connection: &mut SqliteConnection) -> Result<(), StoreError> {
         .bind(BLOBS_AT_ONCE)
         .fetch_all(&mut *connection)
         .await
-        .map_err(said)?;
+        .map_err(engine)?;
         if rows.is_empty() {
             return Ok(());
         }
         for (of, in_boot, at, data) in rows {
-            Names::from_blob(&data)
-                .map_err(|damage| StoreError::Damaged(format!("ledger of device {of}: {damage}")))?;
+            let looked = match unsigned(at) {
+                ANCHORS => Anchors::from_blob(&data).map(drop),
+                _ => Names::from_blob(&data).map(drop),
+            };
+            looked.map_err(|damage| StoreError::Damaged(format!("ledger of device {of}: {damage}")))?;
             (device, boot, block) = (of, in_boot, at);
         }
     }
@@ -273,7 +276,7 @@ async fn same_tables(connection: &mut SqliteConnection, schema: i64) -> Result<(
 
 async fn tables(connection: &mut SqliteConnection) -> Result<BTreeSet<(String, String)>, StoreError> {
     let all = "SELECT type, name FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
-    let rows: Vec<(String, String)> = sqlx::query_as(all).fetch_all(connection).await.map_err(said)?;
+    let rows: Vec<(String, String)> = sqlx::query_as(all).fetch_all(connection).await.map_err(engine)?;
     Ok(rows.into_iter().collect())
 }
 
@@ -314,14 +317,14 @@ async fn rows(
         .bind(after)
         .fetch_one(&mut *connection)
         .await
-        .map_err(said)?;
+        .map_err(engine)?;
     contents.readings += row.0.unsigned_abs();
     contents.newest_ms = contents.newest_ms.max(row.1);
     let values: i64 = sqlx::query_scalar("SELECT count(*) FROM value WHERE reading > ?")
         .bind(after)
         .fetch_one(connection)
         .await
-        .map_err(said)?;
+        .map_err(engine)?;
     contents.values += values.unsigned_abs();
     Ok(())
 }
@@ -339,10 +342,10 @@ async fn packed(connection: &mut SqliteConnection, contents: &mut Contents) -> R
     let sealed: Option<i64> = sqlx::query_scalar("SELECT max(newest_ms) FROM device")
         .fetch_one(&mut *connection)
         .await
-        .map_err(said)?;
+        .map_err(engine)?;
     contents.newest_ms = contents.newest_ms.max(sealed);
     let sealed: Vec<(i64, i64)> =
-        sqlx::query_as("SELECT id, sealed FROM device").fetch_all(&mut *connection).await.map_err(said)?;
+        sqlx::query_as("SELECT id, sealed FROM device").fetch_all(&mut *connection).await.map_err(engine)?;
     let sealed: HashMap<i64, i64> = sealed.into_iter().collect();
     let mut last = 0;
     loop {
@@ -351,7 +354,7 @@ async fn packed(connection: &mut SqliteConnection, contents: &mut Contents) -> R
                 .bind(last)
                 .fetch_optional(&mut *connection)
                 .await
-                .map_err(said)?;
+                .map_err(engine)?;
         let Some((number, data)) = row else { return Ok(()) };
         last = number;
         let records = record::from_row(&data)
@@ -367,28 +370,15 @@ async fn packed(connection: &mut SqliteConnection, contents: &mut Contents) -> R
 }
 
 async fn number(connection: &mut SqliteConnection, query: &'static str) -> Result<u64, StoreError> {
-    let number: i64 = sqlx::query_scalar(query).fetch_one(connection).await.map_err(said)?;
+    let number: i64 = sqlx::query_scalar(query).fetch_one(connection).await.map_err(engine)?;
     Ok(u64::try_from(number).unwrap_or(0))
-}
-
-/// Like [`engine`], but tells a file that is damaged (11) or no database (26).
-fn said(error: sqlx::Error) -> StoreError {
-    let code = match &error {
-        sqlx::Error::Database(database) => database.code().and_then(|code| code.parse::<u32>().ok()),
-        _ => None,
-    };
-    match code.map(|code| code & 0xff) {
-        Some(11) => StoreError::Damaged("the database disk image is malformed".to_owned()),
-        Some(26) => StoreError::Foreign,
-        _ => engine(error),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reading::{NewBatch, NewReading};
-    use crate::store::sqlite::LAYOUT;
+    use crate::reading::{NewBatch, NewReading, Timed};
+    use crate::store::sqlite::PAGE_SIZE;
     use crate::store::{Store, open};
     use casement_proto::{DeviceId, Quantity, State};
     use std::sync::Arc;
@@ -398,7 +388,7 @@ mod tests {
         let reading = |seq: u64| NewReading {
             name: Some((1, seq)),
             t_ms: 1_795_341_600_000 + seq as i64 * 1_000,
-            received: false,
+            timed: Timed::Device,
             state: State::Ok,
             values: Box::new(value(seq)),
         };
@@ -492,7 +482,7 @@ mod tests {
             let said = verdict(text).await;
             assert!(matches!(said, Err(StoreError::Foreign)), "{} bytes: {said:?}", text.len());
         }
-        let size = LAYOUT.page_size as usize;
+        let size = PAGE_SIZE as usize;
         for page in 1..whole.len() / size {
             let mut bytes = whole.clone();
             bytes[page * size..(page + 1) * size].fill(0x5a);

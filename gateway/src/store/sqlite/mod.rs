@@ -39,13 +39,9 @@ const MIGRATIONS: &[&str] = &[
 /// The last step waits until all rows of the first layout have been taken over.
 const DROP_ROWS: &str = include_str!("../../../migrations/sqlite/0003_drop_rows.sql");
 
-/// How a new file is laid out.
-struct Layout {
-    /// In bytes. A commit writes at least one page, so that small ones spare a memory card; columns pack less well into smaller ones.
-    page_size: u32,
-}
-
-const LAYOUT: Layout = Layout { page_size: 8_192 };
+/// Bytes in a page of a new file. A commit writes at least one page, so that small ones spare a memory card; columns pack
+/// less well into smaller ones.
+const PAGE_SIZE: u32 = 8_192;
 
 /// The SQLite implementation.
 pub(super) struct Sqlite {
@@ -61,6 +57,9 @@ impl Sqlite {
     pub(super) async fn open(file: &Path) -> Result<Self, StoreError> {
         let [_, log, ..] = Place::with_companions(file);
         let closed_well = std::fs::metadata(log).map_or(true, |log| log.len() == 0);
+        if closed_well {
+            lengthen(file);
+        }
         let options = SqliteConnectOptions::new()
             .filename(file)
             .create_if_missing(true)
@@ -78,9 +77,7 @@ impl Sqlite {
             .test_before_acquire(false)
             .acquire_timeout(BUSY_TIMEOUT)
             // These write: they are for the one that may.
-            .connect_with(
-                options.clone().page_size(LAYOUT.page_size).auto_vacuum(SqliteAutoVacuum::Incremental),
-            )
+            .connect_with(options.clone().page_size(PAGE_SIZE).auto_vacuum(SqliteAutoVacuum::Incremental))
             .await
             .map_err(engine)?;
         engine_is_sound(&writer).await?;
@@ -98,6 +95,50 @@ impl Sqlite {
             .acquire_timeout(READER_TIMEOUT)
             .connect_lazy_with(options.create_if_missing(false).pragma("query_only", "ON"));
         Ok(Self { writer, readers, tokens: known_tokens::KnownTokens::of(file), closed_well })
+    }
+}
+
+/// Gives a file that was cut short its length back, so that the engine opens it: it refuses a file with fewer pages than
+/// its header says, and copes with pages that are empty. Where a log is beside the file, that says how long it is.
+///
+/// The header: <https://sqlite.org/fileformat2.html> §1.3.
+fn lengthen(path: &Path) {
+    let lost = || -> std::io::Result<Option<(u64, u64)>> {
+        let mut header = [0; 100];
+        let mut file = match std::fs::OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let length = file.metadata()?.len();
+        if length < header.len() as u64 {
+            return Ok(None);
+        }
+        std::io::Read::read_exact(&mut file, &mut header)?;
+        let page_bytes = match u16::from_be_bytes([header[16], header[17]]) {
+            1 => 65_536,
+            bytes => u64::from(bytes),
+        };
+        let pages = u32::from_be_bytes([header[28], header[29], header[30], header[31]]);
+        let whole = page_bytes * u64::from(pages);
+        // The number of pages counts when these two agree.
+        if !header.starts_with(b"SQLite format 3\0") || header[24..28] != header[92..96] || length >= whole {
+            return Ok(None);
+        }
+        file.set_len(whole)?;
+        file.sync_all()?;
+        Ok(Some((length, whole)))
+    };
+    match lost() {
+        Ok(None) => {}
+        Ok(Some((length, whole))) => tracing::error!(
+            file = %path.display(), length, whole,
+            "the store's file was cut short: what was in its last bytes is lost; what can be read is, and a backup helps: \
+             casement restore FILE --force"
+        ),
+        Err(error) => {
+            tracing::warn!(file = %path.display(), %error, "the length of the store's file could not be checked")
+        }
     }
 }
 
@@ -171,6 +212,8 @@ fn engine(error: sqlx::Error) -> StoreError {
     match primary {
         Some(5 | 6) => StoreError::Busy(error),
         Some(13) => StoreError::DiskFull(error),
+        Some(11) => StoreError::Damaged("the database disk image is malformed".to_owned()),
+        Some(26) => StoreError::Foreign,
         _ => StoreError::Engine(error),
     }
 }
@@ -178,7 +221,7 @@ fn engine(error: sqlx::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reading::{NewBatch, NewReading};
+    use crate::reading::{NewBatch, NewReading, Timed};
     use crate::store::chunked::Chunked;
     use crate::store::chunked::shelf::Shelf;
     use crate::store::{Store, conformance, open};
@@ -239,7 +282,7 @@ mod tests {
                 .map(|seq| NewReading {
                     name: Some((boot, seq)),
                     t_ms: seq as i64,
-                    received: false,
+                    timed: Timed::Device,
                     state: casement_proto::State::Ok,
                     values: Box::new([(Quantity::parse("co2").unwrap(), 1.0)]),
                 })

@@ -2,11 +2,11 @@
 
 use super::{engine, keep_or_close};
 use crate::reading::Device;
-use crate::store::{Scope, StoreError, Token};
+use crate::store::rows::{self, DeviceColumns, TOKENS, TokenColumns};
+use crate::store::{StoreError, Token};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use casement_proto::DeviceId;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::sqlite::SqlitePool;
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
 /// Registers a device.
 pub(super) async fn add_device(writer: &SqlitePool, device: &Device) -> Result<(), StoreError> {
@@ -29,37 +29,16 @@ pub(super) async fn add_device(writer: &SqlitePool, device: &Device) -> Result<(
 
 /// Every device, in order of its id.
 pub(super) async fn devices(readers: &SqlitePool) -> Result<Vec<Device>, sqlx::Error> {
-    let rows = sqlx::query("SELECT uid, room, name, simulated, created_ms FROM device ORDER BY uid")
-        .fetch_all(readers)
-        .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Device {
-                id: device_id(row, 0)?,
-                room: row.try_get(1)?,
-                name: row.try_get(2)?,
-                simulated: row.try_get(3)?,
-                created_ms: row.try_get(4)?,
-            })
-        })
-        .collect()
-}
-
-/// The device's name in a column.
-pub(super) fn device_id(row: &SqliteRow, column: usize) -> Result<DeviceId, sqlx::Error> {
-    let text: &str = row.try_get(column)?;
-    DeviceId::parse(text).ok_or_else(|| sqlx::Error::Decode(format!("bad device name {text:?}").into()))
+    let rows: Vec<DeviceColumns> =
+        sqlx::query_as("SELECT uid, room, name, simulated, created_ms FROM device ORDER BY uid")
+            .fetch_all(readers)
+            .await?;
+    rows.into_iter().map(rows::device).collect()
 }
 
 /// Keeps a token and gives its number.
 pub(super) async fn add_token(writer: &SqlitePool, token: &Token) -> Result<i64, StoreError> {
-    let (scope, device, parent) = match &token.scope {
-        Scope::Device(device) => ("device", Some(device.as_str()), None),
-        Scope::Read => ("read", None, None),
-        Scope::Admin => ("admin", None, None),
-        Scope::Session { parent, admin: false } => ("session", None, Some(*parent)),
-        Scope::Session { parent, admin: true } => ("session-admin", None, Some(*parent)),
-    };
+    let (scope, device, parent) = rows::scope_columns(&token.scope);
     // Whoever signs in clears away the sessions that are over, so that they do not pile up for years.
     if parent.is_some() {
         sqlx::query("DELETE FROM token WHERE scope LIKE 'session%' AND expires_ms <= ?")
@@ -90,22 +69,12 @@ pub(super) async fn add_token(writer: &SqlitePool, token: &Token) -> Result<i64,
     added.ok_or_else(|| StoreError::Missing(format!("device {}", device.unwrap_or_default())))
 }
 
-/// The columns that [`read`] reads, in its order.
-macro_rules! select_tokens {
-    ($which:literal) => {
-        concat!(
-            "SELECT t.id, t.hash, t.hint, t.scope, d.uid, t.parent, t.name, t.created_ms, t.expires_ms, t.revoked_ms ",
-            "FROM token t LEFT JOIN device d ON d.id = t.device ",
-            $which
-        )
-    };
-}
-
 /// The token with this hash. The index sees eight bytes of the hash; the rest is compared in constant time.
 pub(super) async fn token(readers: &SqlitePool, hash: &[u8; 32]) -> Result<Option<Token>, sqlx::Error> {
     let (lookup, _) = hash.split_at(8);
-    for row in sqlx::query(select_tokens!("WHERE t.lookup = ?")).bind(lookup).fetch_all(readers).await? {
-        let token = read(&row)?;
+    let sql = AssertSqlSafe(format!("{TOKENS} WHERE t.lookup = ?"));
+    for row in sqlx::query_as::<_, TokenColumns>(sql).bind(lookup).fetch_all(readers).await? {
+        let token = rows::token(row)?;
         if verify_slices_are_equal(&token.hash, hash).is_ok() {
             return Ok(Some(token));
         }
@@ -115,10 +84,9 @@ pub(super) async fn token(readers: &SqlitePool, hash: &[u8; 32]) -> Result<Optio
 
 /// Every token except sessions, oldest first.
 pub(super) async fn tokens(readers: &SqlitePool) -> Result<Vec<Token>, sqlx::Error> {
-    let rows = sqlx::query(select_tokens!("WHERE t.scope NOT LIKE 'session%' ORDER BY t.id"))
-        .fetch_all(readers)
-        .await?;
-    rows.iter().map(read).collect()
+    let sql = AssertSqlSafe(format!("{TOKENS} WHERE t.scope NOT LIKE 'session%' ORDER BY t.id"));
+    let rows: Vec<TokenColumns> = sqlx::query_as(sql).fetch_all(readers).await?;
+    rows.into_iter().map(rows::token).collect()
 }
 
 /// Revokes a token and its sessions.
@@ -138,27 +106,4 @@ async fn revoke(connection: &mut SqliteConnection, id: i64, now_ms: i64) -> Resu
     sqlx::query("DELETE FROM token WHERE parent = ?").bind(id).execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(revoked.rows_affected() > 0)
-}
-
-fn read(row: &SqliteRow) -> Result<Token, sqlx::Error> {
-    let hash: &[u8] = row.try_get(1)?;
-    let scope: &str = row.try_get(3)?;
-    let bad = |what: &str| sqlx::Error::Decode(format!("token with a bad {what}").into());
-    Ok(Token {
-        id: row.try_get(0)?,
-        hash: hash.try_into().map_err(|_| bad("hash"))?,
-        hint: row.try_get(2)?,
-        scope: match scope {
-            "device" => Scope::Device(device_id(row, 4)?),
-            "read" => Scope::Read,
-            "admin" => Scope::Admin,
-            "session" => Scope::Session { parent: row.try_get(5)?, admin: false },
-            "session-admin" => Scope::Session { parent: row.try_get(5)?, admin: true },
-            _ => return Err(bad("scope")),
-        },
-        name: row.try_get(6)?,
-        created_ms: row.try_get(7)?,
-        expires_ms: row.try_get(8)?,
-        revoked_ms: row.try_get(9)?,
-    })
 }

@@ -6,11 +6,12 @@ use crate::store::chunked::shelf::{
     Changes, DAYS, Days, DeviceRow, Kept, LogRow, Marks, NamesKey, Piece, Seal, SeriesRow, Shelf, Shelved,
     Waiting, Want, Weight, WholeDay,
 };
+use crate::store::rows::{self, EngineColumns, NamesColumns, signed, unsigned};
 use crate::store::{StoreError, Token};
+use crate::telemetry::time::DAY_MS;
 use async_trait::async_trait;
 use casement_proto::DeviceId;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Connection, QueryBuilder, Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, QueryBuilder, SqliteConnection};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Display;
 
@@ -46,6 +47,11 @@ fn key(series: i64, day: i64) -> i64 {
     series << DAY_BITS | (day.clamp(-DAYS, DAYS - 1) + DAYS) << PART_BITS
 }
 
+/// The first and the last key of some days.
+fn keys(days: Days) -> (i64, i64) {
+    (key(days.series, days.from), key(days.series, days.to) + PART_LAST)
+}
+
 fn of_key(key: i64) -> (i64, i64) {
     let day = (key & ((1 << DAY_BITS) - 1)) >> PART_BITS;
     (key >> DAY_BITS, day - DAYS)
@@ -66,29 +72,22 @@ fn list<T: Display>(numbers: impl IntoIterator<Item = T>) -> String {
 }
 
 async fn marks(connection: &mut SqliteConnection) -> Result<Marks, sqlx::Error> {
-    let row = sqlx::query("SELECT max(newest, coalesce((SELECT max(last) FROM log), 0)), seals FROM mark")
-        .fetch_one(connection)
-        .await?;
-    Ok(Marks { newest: row.try_get(0)?, seals: row.try_get(1)? })
+    let (newest, seals) =
+        sqlx::query_as("SELECT max(newest, coalesce((SELECT max(last) FROM log), 0)), seals FROM mark")
+            .fetch_one(connection)
+            .await?;
+    Ok(Marks { newest, seals })
 }
 
 const DEVICE_ROW: &str = "SELECT id, uid, sealed, newest_ms FROM device ";
-
-fn device_row(row: &SqliteRow) -> Result<DeviceRow, sqlx::Error> {
-    Ok(DeviceRow {
-        device: row.try_get(0)?,
-        id: people::device_id(row, 1)?,
-        sealed: row.try_get(2)?,
-        newest_ms: row.try_get(3)?,
-    })
-}
 
 async fn device_rows(
     connection: &mut SqliteConnection,
     which: String,
 ) -> Result<Vec<DeviceRow>, sqlx::Error> {
-    let rows = sqlx::query(AssertSqlSafe(format!("{DEVICE_ROW}{which}"))).fetch_all(connection).await?;
-    rows.iter().map(device_row).collect()
+    let rows: Vec<EngineColumns> =
+        sqlx::query_as(AssertSqlSafe(format!("{DEVICE_ROW}{which}"))).fetch_all(connection).await?;
+    rows.into_iter().map(rows::device_row).collect()
 }
 
 async fn log_after(
@@ -96,16 +95,31 @@ async fn log_after(
     after: i64,
     most: i64,
 ) -> Result<Vec<LogRow>, sqlx::Error> {
-    let rows = sqlx::query("SELECT last, data FROM log WHERE last > ? ORDER BY last LIMIT ?")
+    let rows = sqlx::query_as("SELECT last, data FROM log WHERE last > ? ORDER BY last LIMIT ?")
         .bind(after)
         .bind(most)
         .fetch_all(connection)
         .await?;
-    rows.iter().map(|row| Ok(LogRow { last: row.try_get(0)?, data: row.try_get(1)? })).collect()
+    Ok(rows.into_iter().map(|(last, data)| LogRow { last, data }).collect())
 }
 
 fn is_malformed(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(database) if database.code().is_some_and(|code| code == MALFORMED))
+}
+
+/// The blobs of the days of a range.
+async fn range(
+    connection: &mut SqliteConnection,
+    table: &'static str,
+    days: Days,
+    found: &mut Vec<Kept>,
+) -> Result<(), sqlx::Error> {
+    let sql = format!("SELECT id, data FROM \"{table}\" WHERE id BETWEEN ? AND ? ORDER BY id");
+    let (first, last) = keys(days);
+    let rows: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as(AssertSqlSafe(sql)).bind(first).bind(last).fetch_all(connection).await?;
+    rows.iter().for_each(|(id, part)| add_part(found, *id, part));
+    Ok(())
 }
 
 /// The blobs of some days. When a page cannot be read, day by day: what can be read is, and the others are told.
@@ -116,19 +130,12 @@ async fn kept(
     lost: &mut Vec<(i64, i64)>,
 ) -> Result<Vec<Kept>, sqlx::Error> {
     let mut found = Vec::new();
-    for range in ranges {
-        let (from, to) = (key(range.series, range.from), key(range.series, range.to) + PART_LAST);
-        let sql = format!("SELECT id, data FROM \"{table}\" WHERE id BETWEEN ? AND ? ORDER BY id");
-        match sqlx::query(AssertSqlSafe(sql)).bind(from).bind(to).fetch_all(&mut *connection).await {
-            Ok(rows) => {
-                for row in &rows {
-                    add_part(&mut found, row.try_get(0)?, row.try_get(1)?);
-                }
-            }
+    for days in ranges {
+        match range(connection, table, *days, &mut found).await {
             Err(error) if is_malformed(&error) => {
-                one_by_one(connection, table, *range, &mut found, lost).await?;
+                one_by_one(connection, table, *days, &mut found, lost).await?;
             }
-            Err(error) => return Err(error),
+            outcome => outcome?,
         }
     }
     Ok(found)
@@ -143,15 +150,9 @@ pub(super) fn add_part(found: &mut Vec<Kept>, id: i64, part: &[u8]) {
     }
 }
 
-/// Day by day: what can be read is, and the other days are told.
-async fn one_by_one(
-    connection: &mut SqliteConnection,
-    table: &'static str,
-    range: Days,
-    found: &mut Vec<Kept>,
-    lost: &mut Vec<(i64, i64)>,
-) -> Result<(), sqlx::Error> {
-    let (from, to) = (key(range.series, range.from), key(range.series, range.to) + PART_LAST);
+/// The first and the last day that a damaged table may have something of; `None` when it has nothing.
+async fn stretch(connection: &mut SqliteConnection, table: &'static str, days: Days) -> Option<(i64, i64)> {
+    let (from, to) = keys(days);
     let mut end = async |which: &str| {
         let sql = format!("SELECT {which}(id) FROM \"{table}\" WHERE id BETWEEN ? AND ?");
         let id: Result<Option<i64>, _> =
@@ -159,34 +160,67 @@ async fn one_by_one(
         // At the end of the damage nothing is known of where it ends.
         id.map(|id| id.map(|id| of_key(id).1)).ok()
     };
-    let (first, last) = match (end("min").await, end("max").await) {
-        (Some(None), _) | (_, Some(None)) => return Ok(()),
+    match (end("min").await, end("max").await) {
+        (Some(None), _) | (_, Some(None)) => None,
         (first, last) => {
-            let today = crate::clock::now_ms().div_euclid(86_400_000);
-            (
-                first.flatten().unwrap_or(range.from.max(today - LOST_DAYS_MAX)),
-                last.flatten().unwrap_or(range.to.min(today + 1)),
-            )
+            let today = crate::clock::now_ms().div_euclid(DAY_MS);
+            Some((
+                first.flatten().unwrap_or(days.from.max(today - LOST_DAYS_MAX)),
+                last.flatten().unwrap_or(days.to.min(today + 1)),
+            ))
         }
-    };
+    }
+}
+
+/// Day by day: what can be read is, and the other days are told.
+async fn one_by_one(
+    connection: &mut SqliteConnection,
+    table: &'static str,
+    days: Days,
+    found: &mut Vec<Kept>,
+    lost: &mut Vec<(i64, i64)>,
+) -> Result<(), sqlx::Error> {
+    let Some((first, last)) = stretch(connection, table, days).await else { return Ok(()) };
     for day in first..=last {
-        let sql = format!("SELECT id, data FROM \"{table}\" WHERE id BETWEEN ? AND ? ORDER BY id");
-        let rows = sqlx::query(AssertSqlSafe(sql))
-            .bind(key(range.series, day))
-            .bind(key(range.series, day) + PART_LAST)
-            .fetch_all(&mut *connection)
-            .await;
-        match rows {
-            Ok(rows) => {
-                for row in &rows {
-                    add_part(found, row.try_get(0)?, row.try_get(1)?);
-                }
-            }
-            Err(error) if is_malformed(&error) => lost.push((range.series, day)),
-            Err(error) => return Err(error),
+        match range(connection, table, Days { from: day, to: day, ..days }, found).await {
+            Err(error) if is_malformed(&error) => lost.push((days.series, day)),
+            outcome => outcome?,
         }
     }
     Ok(())
+}
+
+/// The days of a table; says whether a page of it cannot be read, and then gives those that can.
+async fn days_in(
+    connection: &mut SqliteConnection,
+    table: &'static str,
+    days: Days,
+) -> Result<(BTreeSet<i64>, bool), sqlx::Error> {
+    let sql = || {
+        AssertSqlSafe(format!(
+            "SELECT DISTINCT ((id & 4294967295) >> 10) - 2097152 FROM \"{table}\" WHERE id BETWEEN ? AND ?"
+        ))
+    };
+    let (from, to) = keys(days);
+    let found: Result<Vec<i64>, _> =
+        sqlx::query_scalar(sql()).bind(from).bind(to).fetch_all(&mut *connection).await;
+    match found {
+        Err(error) if is_malformed(&error) => {}
+        found => return Ok((found?.into_iter().collect(), false)),
+    }
+    let mut readable = BTreeSet::new();
+    if let Some((first, last)) = stretch(connection, table, days).await {
+        for day in first..=last {
+            let (from, to) = keys(Days { from: day, to: day, ..days });
+            let one: Result<Vec<i64>, _> =
+                sqlx::query_scalar(sql()).bind(from).bind(to).fetch_all(&mut *connection).await;
+            match one {
+                Err(error) if is_malformed(&error) => {}
+                found => readable.extend(found?),
+            }
+        }
+    }
+    Ok((readable, true))
 }
 
 /// Upserts blobs under a key of whole numbers, many in one statement.
@@ -296,12 +330,11 @@ async fn put_together(connection: &mut SqliteConnection, day: &WholeDay) -> Resu
     if gone.rows_affected() != day.pieces.len() as u64 {
         return Ok(false);
     }
-    let rows = sqlx::query("SELECT metric, id FROM series WHERE device = ?")
+    let series: Vec<(i64, i64)> = sqlx::query_as("SELECT metric, id FROM series WHERE device = ?")
         .bind(day.device)
         .fetch_all(&mut *tx)
         .await?;
-    let series: HashMap<i64, i64> =
-        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, sqlx::Error>>()?;
+    let series: HashMap<i64, i64> = series.into_iter().collect();
     let missing = || sqlx::Error::Protocol("a series has no number".to_owned());
     for (metric, data) in &day.columns {
         let first = key(*series.get(metric).ok_or_else(missing)?, day.day);
@@ -341,20 +374,6 @@ async fn put_together(connection: &mut SqliteConnection, day: &WholeDay) -> Resu
     Ok(true)
 }
 
-/// Boot, sequence and block numbers are checked to be at most 2^63-1 where they are decoded.
-fn signed(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-fn unsigned(n: i64) -> u64 {
-    u64::try_from(n).unwrap_or(0)
-}
-
-fn names_row(row: &SqliteRow) -> Result<(NamesKey, Vec<u8>), sqlx::Error> {
-    let (boot, block): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
-    Ok(((row.try_get(0)?, unsigned(boot), unsigned(block)), row.try_get(3)?))
-}
-
 impl Sqlite {
     async fn reading(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Sqlite>, StoreError> {
         self.readers.acquire().await.map_err(engine)
@@ -388,7 +407,8 @@ impl Shelf for Sqlite {
             let mut rows = Vec::with_capacity(ids.len());
             for id in ids {
                 let sql = AssertSqlSafe(format!("{DEVICE_ROW} WHERE uid = ?"));
-                rows.push(device_row(&sqlx::query(sql).bind(id.as_str()).fetch_one(&mut *tx).await?)?);
+                let row = sqlx::query_as(sql).bind(id.as_str()).fetch_one(&mut *tx).await?;
+                rows.push(rows::device_row(row)?);
             }
             tx.commit().await?;
             Ok(rows)
@@ -399,8 +419,9 @@ impl Shelf for Sqlite {
 
     async fn device(&self, id: &DeviceId) -> Result<Option<DeviceRow>, StoreError> {
         let sql = AssertSqlSafe(format!("{DEVICE_ROW} WHERE uid = ?"));
-        let row = sqlx::query(sql).bind(id.as_str()).fetch_optional(&self.readers).await.map_err(engine)?;
-        row.as_ref().map(device_row).transpose().map_err(engine)
+        let row =
+            sqlx::query_as(sql).bind(id.as_str()).fetch_optional(&self.readers).await.map_err(engine)?;
+        row.map(rows::device_row).transpose().map_err(engine)
     }
 
     async fn numbered(&self, devices: &[i64]) -> Result<Vec<DeviceRow>, StoreError> {
@@ -434,19 +455,14 @@ impl Shelf for Sqlite {
     }
 
     async fn series(&self, device: Option<i64>) -> Result<Vec<SeriesRow>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sqlx::query_as(
             "SELECT id, device, metric FROM series WHERE ?1 IS NULL OR device = ?1 ORDER BY device, metric",
         )
         .bind(device)
         .fetch_all(&self.readers)
         .await
         .map_err(engine)?;
-        rows.iter()
-            .map(|row| {
-                Ok(SeriesRow { series: row.try_get(0)?, device: row.try_get(1)?, metric: row.try_get(2)? })
-            })
-            .collect::<Result<_, sqlx::Error>>()
-            .map_err(engine)
+        Ok(rows.into_iter().map(|(series, device, metric)| SeriesRow { series, device, metric }).collect())
     }
 
     async fn commit(&self, marks: Marks, last: i64, row: Vec<u8>) -> Result<bool, StoreError> {
@@ -470,13 +486,15 @@ impl Shelf for Sqlite {
     }
 
     async fn latest(&self) -> Result<Vec<(DeviceRow, Vec<u8>)>, StoreError> {
-        let rows =
-            sqlx::query("SELECT id, uid, sealed, newest_ms, latest FROM device WHERE latest IS NOT NULL")
+        let rows: Vec<(i64, String, i64, Option<i64>, Vec<u8>)> =
+            sqlx::query_as("SELECT id, uid, sealed, newest_ms, latest FROM device WHERE latest IS NOT NULL")
                 .fetch_all(&self.readers)
                 .await
                 .map_err(engine)?;
-        rows.iter()
-            .map(|row| Ok((device_row(row)?, row.try_get(4)?)))
+        rows.into_iter()
+            .map(|(device, id, sealed, newest, latest)| {
+                Ok((rows::device_row((device, id, sealed, newest))?, latest))
+            })
             .collect::<Result<_, sqlx::Error>>()
             .map_err(engine)
     }
@@ -494,22 +512,44 @@ impl Shelf for Sqlite {
                  CROSS JOIN ledger l ON l.device = d AND l.boot = b AND l.block = k",
                 wanted.join(",")
             );
-            let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *connection).await.map_err(engine)?;
-            for row in &rows {
-                found.push(names_row(row).map_err(engine)?);
-            }
+            let rows: Vec<NamesColumns> =
+                sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut *connection).await.map_err(engine)?;
+            found.extend(rows.into_iter().map(rows::names_row));
         }
         Ok(found)
     }
 
+    async fn anchor(
+        &self,
+        (device, boot, block): NamesKey,
+        was: Option<&[u8]>,
+        is: &[u8],
+    ) -> Result<bool, StoreError> {
+        let mut connection = self.writer.acquire().await.map_err(engine)?;
+        // One statement is a transaction of its own. NULL is no blob, so that nothing is changed that was not there.
+        let outcome = sqlx::query(
+            "INSERT INTO ledger (device, boot, block, data) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (device, boot, block) DO UPDATE SET data = excluded.data WHERE data = ?5",
+        )
+        .bind(device)
+        .bind(signed(boot))
+        .bind(signed(block))
+        .bind(is)
+        .bind(was)
+        .execute(&mut *connection)
+        .await;
+        keep_or_close(connection, outcome).map(|done| done.rows_affected() == 1).map_err(engine)
+    }
+
     async fn names_of(&self, device: i64) -> Result<Vec<(NamesKey, Vec<u8>)>, StoreError> {
-        let rows =
-            sqlx::query("SELECT device, boot, block, data FROM ledger WHERE device = ? ORDER BY boot, block")
-                .bind(device)
-                .fetch_all(&self.readers)
-                .await
-                .map_err(engine)?;
-        rows.iter().map(names_row).collect::<Result<_, _>>().map_err(engine)
+        let rows: Vec<NamesColumns> = sqlx::query_as(
+            "SELECT device, boot, block, data FROM ledger WHERE device = ? ORDER BY boot, block",
+        )
+        .bind(device)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(engine)?;
+        Ok(rows.into_iter().map(rows::names_row).collect())
     }
 
     async fn read(&self, want: &Want) -> Result<Shelved, StoreError> {
@@ -522,7 +562,7 @@ impl Shelf for Sqlite {
             let mut lost = Vec::new();
             let mut pieces = Vec::new();
             if let Some((from, to)) = want.pieces {
-                let rows = sqlx::query(
+                let rows = sqlx::query_as(
                     "SELECT id, day, data FROM piece WHERE device = ? AND day BETWEEN ? AND ? ORDER BY id",
                 )
                 .bind(want.device)
@@ -530,25 +570,28 @@ impl Shelf for Sqlite {
                 .bind(to)
                 .fetch_all(&mut *tx)
                 .await?;
-                for row in &rows {
-                    pieces.push(Piece { id: row.try_get(0)?, day: row.try_get(1)?, data: row.try_get(2)? });
-                }
+                pieces.extend(rows.into_iter().map(|(id, day, data)| Piece { id, day, data }));
             }
             let summaries = kept(&mut tx, "summary", &want.summaries, &mut lost).await?;
             let columns = kept(&mut tx, "column", &want.columns, &mut lost).await?;
             let mut before = None;
             if let Some((series, day)) = want.before {
-                let row = sqlx::query(
+                let row: Result<Option<(i64, Vec<u8>)>, _> = sqlx::query_as(
                     "SELECT id, data FROM summary WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1",
                 )
                 .bind(key(series, -DAYS))
                 .bind(key(series, day))
                 .fetch_optional(&mut *tx)
-                .await?;
-                if let Some(row) = row {
-                    let (series, day) = of_key(row.try_get(0)?);
-                    before = Some(Kept { series, day, data: row.try_get(1)? });
-                }
+                .await;
+                let row = match row {
+                    // A silence before the window is not told, then.
+                    Err(error) if is_malformed(&error) => None,
+                    row => row?,
+                };
+                before = row.map(|(id, data)| {
+                    let (series, day) = of_key(id);
+                    Kept { series, day, data }
+                });
             }
             Ok(Shelved { sealed: sealed.unwrap_or(0), pieces, summaries, columns, before, lost })
         };
@@ -561,27 +604,25 @@ impl Shelf for Sqlite {
             .fetch_optional(&self.readers)
             .await
             .map_err(engine)?;
-        let times = times.unwrap_or(0);
-        let mut days = Err(sqlx::Error::RowNotFound);
-        // Both say the same; the second is looked at when a page of the first cannot be read.
-        for table in ["summary", "column"] {
-            let sql = format!(
-                "SELECT ((id & 4294967295) >> 10) - 2097152 FROM \"{table}\" WHERE id BETWEEN ? AND ?
-                 UNION SELECT day FROM piece WHERE device = ? AND day BETWEEN ? AND ? ORDER BY 1"
-            );
-            days = sqlx::query_scalar(AssertSqlSafe(sql))
-                .bind(key(times, from))
-                .bind(key(times, to) + PART_LAST)
-                .bind(device)
-                .bind(from)
-                .bind(to)
-                .fetch_all(&self.readers)
-                .await;
-            if !days.as_ref().is_err_and(is_malformed) {
-                break;
+        let of_times = Days { series: times.unwrap_or(0), from, to };
+        let found = async {
+            let mut connection = self.readers.acquire().await?;
+            let (mut days, damaged) = days_in(&mut connection, "summary", of_times).await?;
+            if damaged {
+                // Columns say the same, and are damaged elsewhere.
+                days.append(&mut days_in(&mut connection, "column", of_times).await?.0);
             }
-        }
-        days.map_err(engine)
+            let pieces: Vec<i64> =
+                sqlx::query_scalar("SELECT DISTINCT day FROM piece WHERE device = ? AND day BETWEEN ? AND ?")
+                    .bind(device)
+                    .bind(from)
+                    .bind(to)
+                    .fetch_all(&mut *connection)
+                    .await?;
+            days.extend(pieces);
+            Ok(days.into_iter().collect())
+        };
+        found.await.map_err(engine)
     }
 
     async fn seal(&self, change: &Seal) -> Result<bool, StoreError> {
@@ -591,21 +632,13 @@ impl Shelf for Sqlite {
     }
 
     async fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
-        let rows = sqlx::query("SELECT device, day, count(*), max(made_ms) FROM piece GROUP BY device, day")
-            .fetch_all(&self.readers)
-            .await
-            .map_err(engine)?;
-        rows.iter()
-            .map(|row| {
-                Ok(Waiting {
-                    device: row.try_get(0)?,
-                    day: row.try_get(1)?,
-                    pieces: row.try_get(2)?,
-                    made_ms: row.try_get(3)?,
-                })
-            })
-            .collect::<Result<_, sqlx::Error>>()
-            .map_err(engine)
+        let rows =
+            sqlx::query_as("SELECT device, day, count(*), max(made_ms) FROM piece GROUP BY device, day")
+                .fetch_all(&self.readers)
+                .await
+                .map_err(engine)?;
+        let waiting = |(device, day, pieces, made_ms)| Waiting { device, day, pieces, made_ms };
+        Ok(rows.into_iter().map(waiting).collect())
     }
 
     async fn put_together(&self, day: &WholeDay) -> Result<bool, StoreError> {
@@ -727,8 +760,8 @@ impl Shelf for Sqlite {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        let row = sqlx::query("SELECT 1").fetch_one(&self.readers).await.map_err(engine)?;
-        row.try_get::<i64, _>(0).map(drop).map_err(engine)
+        let one: Result<i64, _> = sqlx::query_scalar("SELECT 1").fetch_one(&self.readers).await;
+        one.map(drop).map_err(engine)
     }
 
     async fn close(&self) {

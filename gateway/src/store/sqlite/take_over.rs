@@ -2,12 +2,13 @@
 //! one was; until the last row is over, nobody sees the store.
 
 use super::shelf::seal_in;
-use super::{LAYOUT, engine, keep_or_close};
+use super::{PAGE_SIZE, engine, keep_or_close};
 use crate::store::StoreError;
 use crate::store::chunked::names::{self, Names};
 use crate::store::chunked::record::Record;
 use crate::store::chunked::seal::pieces_of;
 use crate::store::chunked::shelf::{Marks, NamesKey, Seal, Sealed};
+use crate::store::rows::signed;
 use crate::{clock, store::chunked};
 use sqlx::sqlite::SqlitePool;
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
@@ -147,7 +148,6 @@ async fn rows(tx: &mut SqliteConnection, after: i64) -> Result<Vec<Record>, sqlx
 }
 
 async fn block_of(tx: &mut SqliteConnection, (device, boot, block): NamesKey) -> Result<Names, sqlx::Error> {
-    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let blob: Option<Vec<u8>> =
         sqlx::query_scalar("SELECT data FROM ledger WHERE device = ? AND boot = ? AND block = ?")
             .bind(device)
@@ -166,13 +166,12 @@ async fn block_of(tx: &mut SqliteConnection, (device, boot, block): NamesKey) ->
 pub(super) async fn shrink(writer: &SqlitePool) -> Result<(), sqlx::Error> {
     let mut connection = writer.acquire().await?;
     let size: i64 = sqlx::query_scalar("PRAGMA page_size").fetch_one(&mut *connection).await?;
-    if size == i64::from(LAYOUT.page_size) {
+    if size == i64::from(PAGE_SIZE) {
         return Ok(());
     }
     let mode: String = sqlx::query_scalar("PRAGMA journal_mode = DELETE").fetch_one(&mut *connection).await?;
     if mode == "delete" {
-        let sql =
-            format!("PRAGMA page_size = {}; PRAGMA auto_vacuum = INCREMENTAL; VACUUM", LAYOUT.page_size);
+        let sql = format!("PRAGMA page_size = {PAGE_SIZE}; PRAGMA auto_vacuum = INCREMENTAL; VACUUM");
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await?;
     }
     sqlx::query("PRAGMA journal_mode = WAL").execute(&mut *connection).await?;
@@ -182,7 +181,7 @@ pub(super) async fn shrink(writer: &SqlitePool) -> Result<(), sqlx::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reading::{ExportFilter, NewBatch, NewReading};
+    use crate::reading::{ExportFilter, NewBatch, NewReading, Timed};
     use crate::store::sqlite::MIGRATIONS;
     use crate::store::{Place, open};
     use casement_proto::{DeviceId, Quantity, State};
@@ -245,7 +244,7 @@ mod tests {
         let again = |id: i64, named: bool| NewReading {
             name: named.then_some((7, id as u64)),
             t_ms: T0 + id * 10_000,
-            received: false,
+            timed: Timed::Device,
             state: State::Ok,
             values: Box::new([(Quantity::parse("co2").unwrap(), 400.0 + (id % 100) as f64)]),
         };

@@ -1,87 +1,14 @@
-//! What only a file can have: damage in one place, and days that are over for good.
+//! What only a file can have, and what happens to it over the years.
 
 use super::Sqlite;
-use crate::reading::{ExportFilter, NewBatch, NewReading, Retention};
+use crate::reading::{NewBatch, NewReading, Timed};
 use crate::store::chunked::Chunked;
-use crate::store::{Place, Store, open};
-use crate::telemetry::series::{Data, Points, Window};
-use casement_proto::{DeviceId, Quantity, State};
+use crate::store::chunked::stories::{self, DAYS, PER_DAY, Shop, filled, noise, quantity, values};
+use crate::store::{Place, Store, StoreError, open};
+use crate::telemetry::time::DAY_MS;
+use casement_proto::{DeviceId, State};
 use sqlx::{AssertSqlSafe, Row};
 use std::path::Path;
-use std::sync::Arc;
-
-const DAY_MS: i64 = 86_400_000;
-const DAYS: i64 = 10;
-const PER_DAY: i64 = 1_440;
-
-fn quantity(name: &str) -> Quantity {
-    Quantity::parse(name).unwrap()
-}
-
-fn noise(n: i64) -> u64 {
-    let mixed = n.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32
-}
-
-/// Two devices, two metrics, a reading a minute for ten days that ended so many days ago. Gives the first midnight.
-async fn filled(store: &dyn Store, ended_days_ago: i64) -> i64 {
-    let today = crate::clock::now_ms().div_euclid(DAY_MS);
-    let begin_ms = (today - ended_days_ago - DAYS) * DAY_MS;
-    for day in 0..DAYS {
-        let batches: Vec<NewBatch> = ["attic", "cellar"]
-            .iter()
-            .map(|id| NewBatch {
-                device: DeviceId::parse(id).unwrap(),
-                readings: (day * PER_DAY..(day + 1) * PER_DAY)
-                    .map(|n| NewReading {
-                        name: None,
-                        t_ms: begin_ms + n * 60_000,
-                        received: false,
-                        state: State::Ok,
-                        values: Box::new([
-                            // Noise that cannot be packed well, so that a series takes more than a page.
-                            (quantity("co2"), 400.0 + (noise(n) & 511) as f64),
-                            (quantity("temperature"), 20.0 + ((n * 31) % 50) as f64 / 10.0),
-                        ]),
-                    })
-                    .collect(),
-            })
-            .collect();
-        store.append(&batches).await.unwrap();
-    }
-    store.compact().await.unwrap();
-    begin_ms
-}
-
-async fn chart(
-    store: &dyn Store,
-    id: &str,
-    metric: &str,
-    (from_ms, to_ms): (i64, i64),
-    max_points: u32,
-) -> Points {
-    let window = Window { from_ms, to_ms, max_points, now_ms: to_ms };
-    store.series(&DeviceId::parse(id).unwrap(), &quantity(metric), window).await.unwrap()
-}
-
-fn count(points: &Points) -> i64 {
-    match &points.data {
-        Data::Raw(raw) => raw.len() as i64,
-        Data::Buckets { buckets, .. } => buckets.iter().map(|bucket| bucket.count).sum(),
-    }
-}
-
-async fn values(store: &dyn Store, id: &str, metric: &str) -> u64 {
-    let filter = ExportFilter {
-        device: DeviceId::parse(id),
-        metric: Quantity::parse(metric),
-        ..ExportFilter::default()
-    };
-    let counted = store.count(&filter).await.unwrap();
-    let (rows, _) = store.export(&filter, None, u32::MAX).await.unwrap();
-    assert!(rows.len() as u64 <= counted);
-    rows.len() as u64
-}
 
 /// Spoils the bytes of one blob: the first of this series in this table at or after a day of the stretch.
 async fn spoil(folder: &Path, table: &str, device: i64, metric: i64, day: i64) {
@@ -107,39 +34,41 @@ async fn number(file: &Sqlite, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(&file.writer).await.unwrap()
 }
 
+impl Shop for tempfile::TempDir {
+    async fn open(&self) -> Chunked {
+        let shelf = Sqlite::open(&self.path().join("casement.db")).await.unwrap();
+        Chunked::open_at_rest(Box::new(shelf)).await.unwrap()
+    }
+
+    async fn spoil(&self, table: &str, device: i64, metric: i64, day: i64) {
+        spoil(self.path(), table, device, metric, day).await;
+        if table == "column" {
+            let place = Place::named("sqlite:casement.db", self.path()).unwrap();
+            place.settle().await.unwrap();
+            let verdict = Place::examine(&place.file, true).await.unwrap_err().to_string();
+            assert!(verdict.contains("series 2") && verdict.contains("checksum"), "{verdict}");
+        }
+    }
+
+    async fn laid_aside(&self) -> i64 {
+        let file = Sqlite::open(&self.path().join("casement.db")).await.unwrap();
+        number(&file, "SELECT count(*) FROM damaged").await
+    }
+}
+
 #[tokio::test]
 async fn a_damaged_column_loses_its_day_and_nothing_else() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open("sqlite:casement.db", folder.path()).await.unwrap();
-    let begin_ms = filled(&*store, 1).await;
-    store.close().await;
-    let day = begin_ms / DAY_MS + 3;
-    spoil(folder.path(), "column", 1, 1, day).await;
-    let place = Place::named("sqlite:casement.db", folder.path()).unwrap();
-    place.settle().await.unwrap();
-    let verdict = Place::examine(&place.file, true).await.unwrap_err().to_string();
-    assert!(verdict.contains("series 2") && verdict.contains("checksum"), "{verdict}");
+    stories::a_damaged_column_loses_its_day_and_nothing_else(&tempfile::tempdir().unwrap()).await;
+}
 
-    let shelf = Sqlite::open(&folder.path().join("casement.db")).await.unwrap();
-    let store = Chunked::open_at_rest(Box::new(shelf)).await.unwrap();
-    let all = (DAYS * PER_DAY) as u64;
-    let day_lost = all - PER_DAY as u64;
-    assert_eq!(values(&store, "attic", "co2").await, day_lost);
-    assert_eq!(values(&store, "attic", "temperature").await, all);
-    assert_eq!(values(&store, "cellar", "co2").await, all);
-    // Hours are kept beside it.
-    let window = (begin_ms, begin_ms + DAYS * DAY_MS);
-    assert_eq!(count(&chart(&store, "attic", "co2", window, 240).await), DAYS * PER_DAY);
-    // It is laid aside once, and the rest of the day is whole.
-    for _ in 0..2 {
-        store.mend().await.unwrap();
-        assert_eq!(values(&store, "attic", "co2").await, day_lost);
-        assert_eq!(values(&store, "attic", "temperature").await, all);
-    }
-    store.close().await;
-    let file = Sqlite::open(&folder.path().join("casement.db")).await.unwrap();
-    assert_eq!(number(&file, "SELECT count(*) FROM damaged").await, 1);
-    drop(file);
+#[tokio::test]
+async fn a_damaged_summary_is_made_anew_from_its_values() {
+    stories::a_damaged_summary_is_made_anew_from_its_values(&tempfile::tempdir().unwrap()).await;
+}
+
+#[tokio::test]
+async fn what_is_older_than_it_is_kept_stays_as_hours() {
+    stories::what_is_older_than_it_is_kept_stays_as_hours(&tempfile::tempdir().unwrap()).await;
 }
 
 #[tokio::test]
@@ -157,27 +86,7 @@ async fn growth_is_what_a_week_of_values_takes() {
 }
 
 #[tokio::test]
-async fn a_damaged_summary_is_made_anew_from_its_values() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open("sqlite:casement.db", folder.path()).await.unwrap();
-    let begin_ms = filled(&*store, 1).await;
-    let window = (begin_ms, begin_ms + DAYS * DAY_MS);
-    let before = chart(&*store, "cellar", "temperature", window, 240).await;
-    store.close().await;
-    spoil(folder.path(), "summary", 2, 2, begin_ms / DAY_MS + 5).await;
-    let shelf = Sqlite::open(&folder.path().join("casement.db")).await.unwrap();
-    let store = Chunked::open_at_rest(Box::new(shelf)).await.unwrap();
-    assert_eq!(count(&chart(&store, "cellar", "temperature", window, 240).await), count(&before));
-    store.mend().await.unwrap();
-    let after = chart(&store, "cellar", "temperature", window, 240).await;
-    assert_eq!(after.data, before.data);
-    store.close().await;
-    let file = Sqlite::open(&folder.path().join("casement.db")).await.unwrap();
-    assert_eq!(number(&file, "SELECT count(*) FROM damaged").await, 0);
-}
-
-#[tokio::test]
-async fn a_damaged_page_or_a_truncated_file_costs_what_was_on_it() {
+async fn a_damaged_page_costs_what_was_on_it() {
     let folder = tempfile::tempdir().unwrap();
     let store = open("sqlite:casement.db", folder.path()).await.unwrap();
     filled(&*store, 1).await;
@@ -190,7 +99,7 @@ async fn a_damaged_page_or_a_truncated_file_costs_what_was_on_it() {
     crate::store::chunked::shelf::Shelf::close(&file).await;
     place.settle().await.unwrap();
     let whole = std::fs::read(&place.file).unwrap();
-    let size = super::LAYOUT.page_size as usize;
+    let size = super::PAGE_SIZE as usize;
     let root = &whole[(page as usize - 1) * size..page as usize * size];
     assert_eq!(root[0], 5, "the table has more than one leaf");
     // The first leaf has all the times of a device, which take next to nothing; this is one of values.
@@ -214,61 +123,61 @@ async fn a_damaged_page_or_a_truncated_file_costs_what_was_on_it() {
     // And it takes readings.
     let batch = NewBatch {
         device: DeviceId::parse("attic").unwrap(),
-        readings: vec![NewReading {
-            name: Some((1, 1)),
-            t_ms: crate::clock::now_ms(),
-            received: false,
-            state: State::Ok,
-            values: Box::new([(quantity("co2"), 1.0)]),
-        }],
+        readings: vec![reading(Some((1, 1)), crate::clock::now_ms(), 1.0)],
     };
     assert_eq!(store.append(&[batch]).await.unwrap()[0].stored.len(), 1);
     store.close().await;
 }
 
 #[tokio::test]
-async fn what_is_older_than_it_is_kept_stays_as_hours() {
+async fn a_file_cut_short_gives_what_is_left_and_takes_readings() {
     let folder = tempfile::tempdir().unwrap();
     let store = open("sqlite:casement.db", folder.path()).await.unwrap();
-    let begin_ms = filled(&*store, 0).await;
-    store.close().await;
-    let file = folder.path().join("casement.db");
-    let shelf = Sqlite::open(&file).await.unwrap();
-    let store = Chunked::open_at_rest(Box::new(shelf)).await.unwrap();
-    let window = (begin_ms, begin_ms + DAYS * DAY_MS);
-    let by_hour = chart(&store, "attic", "co2", window, 240).await;
-    store.keep(Retention { days: 4, of: vec![(quantity("temperature"), 0)] });
-    let now_ms = crate::clock::now_ms();
-    store.forget(now_ms).await.unwrap();
-
-    let kept = (4 * PER_DAY) as u64;
-    assert_eq!(values(&store, "attic", "co2").await, kept);
-    let filter = ExportFilter { metric: Some(quantity("co2")), ..ExportFilter::default() };
-    assert_eq!(store.count(&filter).await.unwrap(), 2 * kept);
-    assert_eq!(values(&store, "cellar", "temperature").await, (DAYS * PER_DAY) as u64);
-    assert_eq!(chart(&store, "attic", "co2", window, 240).await.data, by_hour.data);
-    // However finely somebody asks.
-    let fine = chart(&store, "attic", "co2", window, 10_000).await;
-    assert_eq!((count(&fine), fine.gaps.len()), (DAYS * PER_DAY, 0));
-    assert!(matches!(fine.data, Data::Buckets { step_ms: 3_600_000, .. }));
-    let recent = (begin_ms + 7 * DAY_MS, begin_ms + 8 * DAY_MS);
-    assert!(matches!(chart(&store, "attic", "co2", recent, 10_000).await.data, Data::Raw(_)));
-
-    // What was forgotten does not come back, and takes nothing away.
-    let again = |n: i64| NewReading {
-        name: None,
-        t_ms: begin_ms + n * 60_000,
-        received: false,
-        state: State::Ok,
-        values: Box::new([(quantity("co2"), 999.0), (quantity("temperature"), 99.0)]),
+    filled(&*store, 1).await;
+    // Fractions that cannot be packed, so that most pages are of columns.
+    let today = crate::clock::now_ms().div_euclid(DAY_MS);
+    let one = |n: i64| reading(None, (today - 30) * DAY_MS + n * 60_000, (noise(n) as f64).sqrt() / 3.0);
+    let batch = NewBatch {
+        device: DeviceId::parse("noise").unwrap(),
+        readings: (0..DAYS * PER_DAY).map(one).collect(),
     };
-    let batch =
-        NewBatch { device: DeviceId::parse("attic").unwrap(), readings: (0..10).map(again).collect() };
-    let appended = store.append(&[batch]).await.unwrap().remove(0);
-    assert_eq!((appended.stored.len(), appended.duplicate), (0, 10));
+    store.append(&[batch]).await.unwrap();
     store.compact().await.unwrap();
-    assert_eq!(chart(&store, "attic", "co2", window, 240).await.data, by_hour.data);
     store.close().await;
-    let store: Arc<dyn Store> = open("sqlite:casement.db", folder.path()).await.unwrap();
-    assert_eq!(values(&*store, "attic", "co2").await, kept, "and it is remembered");
+    let place = Place::named("sqlite:casement.db", folder.path()).unwrap();
+    place.settle().await.unwrap();
+    let whole = std::fs::read(&place.file).unwrap();
+    let pages = whole.len() / super::PAGE_SIZE as usize;
+    assert!(pages > 35, "{pages} pages");
+    let all = (5 * DAYS * PER_DAY) as u64;
+    for (round, share) in [99, 90, 70].into_iter().enumerate() {
+        std::fs::write(&place.file, &whole[..whole.len() * share / 100]).unwrap();
+        let store = open("sqlite:casement.db", folder.path()).await.unwrap();
+        let mut left = 0;
+        for (id, metric) in [
+            ("attic", "co2"),
+            ("attic", "temperature"),
+            ("cellar", "co2"),
+            ("cellar", "temperature"),
+            ("noise", "co2"),
+        ] {
+            left += values(&*store, id, metric).await;
+        }
+        assert!(left > all / 10 && left < all, "{left} of {all} values with {share} % of the file");
+        let later = reading(Some((1, round as u64)), crate::clock::now_ms(), 1.0);
+        let batch = NewBatch { device: DeviceId::parse("attic").unwrap(), readings: vec![later] };
+        assert_eq!(store.append(&[batch]).await.unwrap()[0].stored.len(), 1);
+        assert_eq!(store.latest().await.unwrap().len(), 3);
+        store.close().await;
+        place.settle().await.unwrap();
+    }
+    // Without the first pages nothing is left to begin with.
+    std::fs::write(&place.file, &whole[..3 * super::PAGE_SIZE as usize]).unwrap();
+    let Err(error) = open("sqlite:casement.db", folder.path()).await else { panic!("it was opened") };
+    assert!(matches!(error, StoreError::Damaged(_)), "{error:?}");
+}
+
+fn reading(name: Option<(u64, u64)>, t_ms: i64, co2_ppm: f64) -> NewReading {
+    let values = Box::new([(quantity("co2"), co2_ppm)]);
+    NewReading { name, t_ms, timed: Timed::Device, state: State::Ok, values }
 }
