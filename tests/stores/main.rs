@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo build --release -p casement
-//! cargo bench -p casement-tests --bench stores                        # everything: 22.6 million values, some ten minutes
+//! cargo bench -p casement-tests --bench stores                        # everything: 22.6 million values, some twenty minutes
 //! cargo bench -p casement-tests --bench stores -- --points 400000     # a quick look
 //! cargo bench -p casement-tests --bench stores -- casement victoriametrics --rounds 3 --json
 //! ```
