@@ -1,6 +1,6 @@
 //! Rows on their way out: CSV, NDJSON and line protocol. Pure.
 
-use crate::reading::{Device, ExportRow};
+use crate::reading::{Device, ExportRow, NewReading};
 use crate::telemetry::time;
 use crate::telemetry::time::rfc3339;
 use casement_proto::{DeviceId, State};
@@ -86,6 +86,19 @@ impl RowWriter {
     }
 }
 
+/// A reading as one line of line protocol with all its values, without a room: what `casement import` takes.
+pub fn line(text: &mut String, device: &DeviceId, reading: &NewReading) {
+    let state =
+        if reading.state == State::Ok { String::new() } else { format!(",state={}", reading.state.as_str()) };
+    // Writing into a String cannot fail.
+    let _infallible = write!(text, "casement,device={}{state} ", escaped(device.as_str()));
+    for (at, (quantity, value)) in reading.values.iter().enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        let _infallible = write!(text, "{comma}{}={value}", quantity.name());
+    }
+    let _infallible = writeln!(text, " {}", i128::from(reading.t_ms) * 1_000_000);
+}
+
 /// A CSV field. One that a spreadsheet would take for a formula is made harmless with an apostrophe (OWASP, "CSV
 /// injection").
 fn quoted(field: &str) -> String {
@@ -138,6 +151,32 @@ mod tests {
             text(Shape::Line, "Lab 1,x", State::Suspect),
             "casement,device=lab-1,room=Lab\\ 1\\,x,state=suspect co2=812.5 1795341600500000000\n"
         );
+    }
+
+    #[test]
+    fn a_line_holds_a_whole_reading_and_is_read_again() {
+        let device = DeviceId::parse("lab-1").unwrap();
+        let values = [("co2", 812.0), ("temperature", 21.25)];
+        let values = values.map(|(name, value)| (Quantity::parse(name).unwrap(), value));
+        for (state, head) in [(State::Ok, ""), (State::Suspect, ",state=suspect")] {
+            let values = Box::new(values);
+            let reading = NewReading {
+                name: None,
+                t_ms: 1_795_341_600_500,
+                timed: crate::reading::Timed::Device,
+                state,
+                values,
+            };
+            let mut text = String::new();
+            line(&mut text, &device, &reading);
+            assert_eq!(
+                text,
+                format!("casement,device=lab-1{head} co2=812,temperature=21.25 1795341600500000000\n")
+            );
+            let again = crate::ingest::rows::line_protocol(&text).unwrap();
+            assert_eq!((again.device, again.t_ms, again.state), (device, reading.t_ms, state));
+            assert_eq!(again.values, *reading.values);
+        }
     }
 
     #[test]

@@ -48,18 +48,31 @@ pub fn programs() -> Result<Option<PathBuf>> {
 pub struct Server {
     folder: TempDir,
     programs: PathBuf,
+    settings: Vec<&'static str>,
     process: Option<Child>,
 }
 
+/// Settings that do for a test, so that many of them find room.
+const SMALL: &[&str] = &["max_connections=60", "shared_buffers=32MB"];
+
 impl Server {
-    /// Makes a server and starts it.
+    /// Makes a small server and starts it.
     ///
     /// # Errors
     /// When it does not start.
     pub fn start(programs: &Path) -> Result<Self> {
+        Self::start_with(programs, SMALL)
+    }
+
+    /// Makes a server with these settings (`name=value`) instead of the usual ones, and starts it.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_with(programs: &Path, settings: &[&'static str]) -> Result<Self> {
         // The path of a socket has little more than a hundred characters.
         let folder = tempfile::Builder::new().prefix("casement-pg-").tempdir()?;
-        let mut server = Self { folder, programs: programs.to_owned(), process: None };
+        let mut server =
+            Self { folder, programs: programs.to_owned(), settings: settings.to_vec(), process: None };
         let password = server.folder.path().join("password");
         std::fs::write(&password, PASSWORD)?;
         for path in [server.folder.path(), &password] {
@@ -99,7 +112,8 @@ impl Server {
             .arg(self.data())
             .arg("-k")
             .arg(self.folder.path())
-            .args(["-c", "listen_addresses=", "-c", "max_connections=60", "-c", "shared_buffers=32MB"])
+            .args(["-c", "listen_addresses="])
+            .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -118,6 +132,10 @@ impl Server {
     /// Ends it at once, as a crash would.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
+            // Somebody else has ended it.
+            if process.try_wait().is_ok_and(|ended| ended.is_some()) {
+                return;
+            }
             let stopped = self
                 .program("pg_ctl")
                 .args(["stop", "-w", "-m", "immediate", "-D"])
@@ -152,19 +170,24 @@ impl Server {
     /// # Errors
     /// When it does not like the question.
     pub fn psql(&self, database: &str, sql: &str) -> Result<String> {
-        let asked = self
-            .program("psql")
-            .args(["--no-psqlrc", "--tuples-only", "--no-align", "-v", "ON_ERROR_STOP=1"])
-            .args(["--username", "casement", "--dbname", database, "--command", sql])
-            .arg("--host")
-            .arg(self.folder.path())
-            .output()
-            .context("psql cannot be started")?;
+        let asked =
+            self.client(database).args(["--command", sql]).output().context("psql cannot be started")?;
         ensure!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
         Ok(String::from_utf8_lossy(&asked.stdout).trim_end().to_owned())
     }
 
-    fn data(&self) -> PathBuf {
+    /// `psql` at this database, which gives plain rows and ends with the first error.
+    #[must_use]
+    pub fn client(&self, database: &str) -> Command {
+        let mut command = self.program("psql");
+        command.args(["--no-psqlrc", "--tuples-only", "--no-align", "-v", "ON_ERROR_STOP=1"]);
+        command.args(["--username", "casement", "--dbname", database, "--host"]).arg(self.folder.path());
+        command
+    }
+
+    /// The folder with its data.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 

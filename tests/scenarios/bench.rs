@@ -161,6 +161,28 @@ async fn a_real_file_is_measured_like_an_import() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_generated_readings_can_be_had_and_imported() -> Result<()> {
+    let home = Home::private()?;
+    let ran = bench(&home, &["--data", "--points", "10000"]).await?.expect(0)?;
+    let lines = ran.stdout.lines().count();
+    ensure!((2_480..=2_500).contains(&lines), "one reading in two thousand is missing: {lines}");
+    let again = bench(&home, &["--data", "--points", "10000"]).await?.expect(0)?;
+    ensure!(again.stdout == ran.stdout, "the data differ from run to run");
+
+    let file = home.path("readings.lp");
+    std::fs::write(&file, &ran.stdout)?;
+    let file = file.to_str().context("a path of text")?;
+    for told in [
+        format!("{lines} rows: {lines} new, 0 there already, 0 refused\n"),
+        format!("{lines} rows: 0 new, {lines} there already, 0 refused\n"),
+    ] {
+        let imported = home.run(&["import", file]).await?.expect(0)?;
+        ensure!(imported.stdout == told, "{} instead of {told}", imported.stdout);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_folder_that_is_not_empty_is_refused() -> Result<()> {
     let home = Home::private()?;
     let folder = home.path("disk");
@@ -196,6 +218,8 @@ async fn flags_have_limits() -> Result<()> {
         &["--only", "nothing"],
         &["--map", "a=time"],
         &["--real", "not-there.csv"],
+        &["--data", "--json"],
+        &["--data", "--only", "size"],
     ] {
         let ran = bench(&home, args).await?;
         ensure!(ran.code == Some(2) && ran.stdout.is_empty(), "{args:?}: {ran:?}");

@@ -9,10 +9,13 @@
 //! One reading in two thousand is missing. The year stamps on its grid, as the project's firmware does. Of the others a third
 //! stamps on the grid, a third with 4 ms of jitter and a drifting clock, and a third in whole seconds.
 
-use crate::reading::{NewReading, Timed};
+use crate::reading::{NewBatch, NewReading, Timed};
 use crate::telemetry::time::DAY_MS;
 use casement_proto::{DeviceId, Quantity, State};
 use std::f64::consts::TAU;
+
+/// Seed of what `casement bench` generates.
+pub const SEED: u64 = 20_260_101;
 
 /// What every device measures.
 pub const METRICS: [&str; 4] = ["co2", "tvoc", "temperature", "humidity"];
@@ -34,6 +37,9 @@ const DAY_READINGS_MAX: u64 = 8_640;
 
 /// Devices beside those two.
 const FLEET_MAX: u64 = 1_000;
+
+/// Readings of a step.
+const STEP_READINGS: usize = 5_000;
 
 /// Time between two readings of the fleet.
 const FLEET_PERIOD_MS: i64 = 10_000;
@@ -112,6 +118,31 @@ pub fn plan(values: u64, seed: u64) -> Option<Plan> {
             })
             .collect::<Option<_>>()?,
     })
+}
+
+impl Plan {
+    /// Everything, in the order in which it is stored and in steps of some 5,000 readings: the year, the day, and then the
+    /// others in turns, as they would report.
+    pub fn steps(&self) -> impl Iterator<Item = Vec<NewBatch>> {
+        let alone = [&self.year, &self.day].into_iter().flat_map(|series| {
+            let mut readings = series.readings();
+            std::iter::from_fn(move || Some(vec![taken(series.device, &mut readings, STEP_READINGS)?]))
+        });
+        let mut fleet: Vec<_> = self.fleet.iter().map(|series| (series.device, series.readings())).collect();
+        let turns = (STEP_READINGS / fleet.len().max(1)).max(1);
+        let together = std::iter::from_fn(move || {
+            let step: Vec<NewBatch> =
+                fleet.iter_mut().filter_map(|(device, readings)| taken(*device, readings, turns)).collect();
+            (!step.is_empty()).then_some(step)
+        });
+        alone.chain(together)
+    }
+}
+
+/// So many of a device's readings; `None` when there are none left.
+fn taken(device: DeviceId, readings: &mut Readings, many: usize) -> Option<NewBatch> {
+    let readings: Vec<NewReading> = readings.take(many).collect();
+    (!readings.is_empty()).then_some(NewBatch { device, readings })
 }
 
 impl Series {
@@ -329,6 +360,25 @@ mod tests {
         }
         let large = plan(50_000_000, 1).unwrap();
         assert_eq!((large.year.period_ms, large.day.period_ms, large.fleet.len()), (10_000, 10_000, 1_000));
+    }
+
+    #[test]
+    fn steps_hold_every_reading_once_and_in_order() {
+        let plan = plan(100_000, 1).unwrap();
+        let mut steps: Vec<NewReading> = Vec::new();
+        for step in plan.steps() {
+            let size: usize = step.iter().map(|batch| batch.readings.len()).sum();
+            assert!((1..=STEP_READINGS).contains(&size), "{size}");
+            steps.extend(step.into_iter().flat_map(|batch| batch.readings));
+        }
+        let alone = plan.year.readings().count() + plan.day.readings().count();
+        let mut expected = all(&plan);
+        assert_eq!(steps[..alone], expected[..alone], "the year and the day come first");
+        // The others come in turns.
+        let key = |reading: &NewReading| (reading.t_ms, format!("{:?}", reading.values));
+        steps.sort_by_key(key);
+        expected.sort_by_key(key);
+        assert_eq!(steps, expected);
     }
 
     #[test]

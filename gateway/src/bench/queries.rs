@@ -7,7 +7,7 @@ use super::server::Home;
 use super::{BenchError, Progress, RealFile, Tell, host, https, memory_of, statistics};
 use crate::clock;
 use crate::export::{RowWriter, Shape};
-use crate::reading::{ExportFilter, NewBatch, NewReading};
+use crate::reading::{ExportFilter, NewBatch};
 use crate::store::Store;
 use crate::telemetry::series::{Data as Drawn, Window};
 use crate::telemetry::time::DAY_MS;
@@ -16,12 +16,6 @@ use jiff::tz::TimeZone;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
-
-/// Seed of everything that is generated.
-const SEED: u64 = 20_260_101;
-
-/// Readings stored in one step.
-const CHUNK: usize = 5_000;
 
 /// Runs of each question after the first.
 const RUNS: usize = 20;
@@ -60,36 +54,12 @@ impl Data {
         points: u64,
         tell: Tell<'_>,
     ) -> Result<Self, BenchError> {
-        let plan = generate::plan(points, SEED).ok_or(BenchError::TooFew)?;
+        let plan = generate::plan(points, generate::SEED).ok_or(BenchError::TooFew)?;
         let home = Home::make(folder.join("generated"))?;
         let store = home.store().await?;
         let mut load = Load { store: &*store, values: 0, of: points, tell, took: Duration::ZERO };
-        for series in [&plan.year, &plan.day] {
-            let mut readings = series.readings();
-            loop {
-                let chunk: Vec<NewReading> = readings.by_ref().take(CHUNK).collect();
-                if chunk.is_empty() {
-                    break;
-                }
-                load.append(vec![NewBatch { device: series.device, readings: chunk }]).await?;
-            }
-        }
-        // The fleet reports in turns, as it would.
-        let mut fleet: Vec<_> = plan.fleet.iter().map(|series| (series.device, series.readings())).collect();
-        let turns = (CHUNK / fleet.len().max(1)).max(1);
-        loop {
-            let batches: Vec<NewBatch> = fleet
-                .iter_mut()
-                .map(|(device, readings)| NewBatch {
-                    device: *device,
-                    readings: readings.by_ref().take(turns).collect(),
-                })
-                .filter(|batch| !batch.readings.is_empty())
-                .collect();
-            if batches.is_empty() {
-                break;
-            }
-            load.append(batches).await?;
+        for step in plan.steps() {
+            load.append(step).await?;
         }
         let (values, took_s) = (load.values, load.took.as_secs_f64());
         let begun = clock::steady();

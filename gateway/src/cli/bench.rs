@@ -1,9 +1,9 @@
 //! `casement bench`: figures of this machine, through the gateway's own code.
 
 use super::{Context, Done, Failure, Json, out, watched};
-use crate::bench::generate::VALUES_MIN;
+use crate::bench::generate::{self, VALUES_MIN};
 use crate::bench::{self, BenchError, Part, Place, PlaceError, Progress, RealFile, Settings};
-use crate::clock;
+use crate::{clock, export};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -31,6 +31,9 @@ const INTERRUPTED: u8 = 130;
 pub(super) struct Bench {
     #[command(flatten)]
     json: Json,
+    /// Print the generated readings as line protocol and measure nothing: to measure something else with them
+    #[arg(long, conflicts_with_all = ["json", "seconds", "only", "dir", "real"])]
+    data: bool,
     /// Values to generate for queries, size and memory, 10000 to 100000000
     #[arg(long, value_name = "N", default_value_t = POINTS, value_parser = clap::value_parser!(u64).range(VALUES_MIN..=POINTS_MAX))]
     points: u64,
@@ -82,6 +85,9 @@ impl From<Only> for Part {
 
 /// The configuration is not read: what is configured is not touched.
 pub(super) async fn run(bench: Bench, _context: &Context) -> Done {
+    if bench.data {
+        return data(bench.points);
+    }
     let settings = settings(&bench)?;
     let place = match &bench.dir {
         Some(dir) => Place::at(dir),
@@ -123,6 +129,18 @@ pub(super) async fn run(bench: Bench, _context: &Context) -> Done {
     let text = serde_json::to_string_pretty(&report.json(VERSION, asked))
         .map_err(|error| Failure::new(error, "report this"))?;
     out(&format!("{text}\n"))
+}
+
+fn data(points: u64) -> Done {
+    let plan = generate::plan(points, generate::SEED).ok_or_else(|| failure(BenchError::TooFew))?;
+    for step in plan.steps() {
+        let mut text = String::new();
+        for batch in &step {
+            batch.readings.iter().for_each(|reading| export::line(&mut text, &batch.device, reading));
+        }
+        out(&text)?;
+    }
+    Ok(())
 }
 
 const fn name(part: Part) -> &'static str {

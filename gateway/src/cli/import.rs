@@ -10,6 +10,7 @@ use crate::telemetry::time::{self, LocalTimes};
 use casement_proto::DeviceId;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -97,7 +98,13 @@ pub(super) async fn run(command: Import, context: &Context) -> Done {
         }
     };
     let (_, store) = context.store().await?;
-    let mut import = Importing { store: &*store, waiting: Vec::new(), size: 0, totals: Totals::default() };
+    let mut import = Importing {
+        store: &*store,
+        waiting: Vec::new(),
+        places: HashMap::new(),
+        size: 0,
+        totals: Totals::default(),
+    };
     let bar = progress(&source);
     loop {
         match source.next(&command.file, mapped.as_mut())? {
@@ -139,6 +146,8 @@ struct Totals {
 struct Importing<'a> {
     store: &'a dyn Store,
     waiting: Vec<NewBatch>,
+    /// Where in `waiting` a device is.
+    places: HashMap<DeviceId, usize>,
     size: usize,
     totals: Totals,
 }
@@ -153,10 +162,11 @@ impl Importing<'_> {
             state: row.state,
             values: row.values.into_boxed_slice(),
         };
-        match self.waiting.iter_mut().find(|batch| batch.device == row.device) {
+        match self.places.get(&row.device).and_then(|place| self.waiting.get_mut(*place)) {
             Some(batch) => batch.readings.push(reading),
             None => {
                 self.register(row.device, row.room).await?;
+                self.places.insert(row.device, self.waiting.len());
                 self.waiting.push(NewBatch { device: row.device, readings: vec![reading] });
             }
         }
