@@ -15,8 +15,12 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-/// Readings stored in one step.
+/// Readings stored in one step: at least so many, and at most ten times as many when they are of many devices. What has no
+/// number is looked up in its device's day, and that is worth it for some of them only.
 const CHUNK: usize = 5_000;
+
+/// Readings of each device that such a step waits for.
+const CHUNK_OF_EACH: usize = 50;
 
 /// Longest line, in bytes.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
@@ -171,7 +175,8 @@ impl Importing<'_> {
             }
         }
         self.size += 1;
-        if self.size >= CHUNK { self.flush().await } else { Ok(()) }
+        let enough = (CHUNK_OF_EACH * self.places.len()).clamp(CHUNK, 10 * CHUNK);
+        if self.size >= enough { self.flush().await } else { Ok(()) }
     }
 
     async fn register(&self, id: DeviceId, room: Option<String>) -> Done {

@@ -55,8 +55,8 @@ impl Inner {
             let packed: Packed = staged.records.iter().cloned().collect();
             if self.shelf.commit(staged.marks, last, packed.to_row()).await? {
                 let mut memory = self.memory();
-                memory.apply(&staged.records, clock::now_ms());
-                let many = memory.unsealed() > rules::UNSEALED_SOFT;
+                let longest = memory.apply(&staged.records, clock::now_ms());
+                let many = longest > rules::HEAD_SOFT || memory.unsealed() > rules::UNSEALED_SOFT;
                 drop(memory);
                 if many {
                     self.wake.notify_one();

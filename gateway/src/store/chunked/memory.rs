@@ -204,8 +204,9 @@ impl Memory {
         self.anchors.clear();
     }
 
-    /// Takes in readings that are committed, in order of arrival.
-    pub(crate) fn apply(&mut self, records: &[Record], now_ms: i64) {
+    /// Takes in readings that are committed, in order of arrival. Gives the most that wait of one of their devices.
+    pub(crate) fn apply(&mut self, records: &[Record], now_ms: i64) -> usize {
+        let mut longest = 0;
         for record in records {
             if record.id <= self.marks.newest {
                 continue;
@@ -215,6 +216,7 @@ impl Memory {
                 continue;
             };
             head.push(record, now_ms);
+            longest = longest.max(head.packed.count());
             self.unsealed += 1;
             if let Some((boot, seq)) = record.name {
                 let (block, n) = place(seq);
@@ -225,6 +227,7 @@ impl Memory {
                 block.dirty |= block.names.insert(n);
             }
         }
+        longest
     }
 
     /// Blocks of the ledger of a device as this process knows them.

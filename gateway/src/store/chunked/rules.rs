@@ -25,6 +25,10 @@ const QUIET_MS: i64 = 60_000;
 /// Or when there are so many.
 const PIECES_LATE: i64 = 16;
 
+/// When so many of one device wait they are sealed without waiting for the next look: they are unpacked for that, all at
+/// once, and take six times as much then.
+pub(crate) const HEAD_SOFT: usize = 16 * PIECE_READINGS;
+
 /// Readings in memory of one device.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unsealed {
