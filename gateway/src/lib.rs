@@ -12,7 +12,7 @@
 //! | fan-out | [`live`] |
 //! | adapters | [`store`], [`tls`], [`config`], [`observe`], [`machine`] |
 //! | files | [`disk`] |
-//! | rules (pure) | [`answer`], [`ingest`], [`export`] |
+//! | rules (pure) | [`answer`], [`ingest`], [`export`], [`provision`] |
 //! | basic rules (pure) | [`telemetry`], [`guard`], [`renewal`] |
 //! | ground | [`clock`], [`reading`], `casement-proto`, `casement-core` |
 //!
@@ -44,6 +44,7 @@ pub mod keeper;
 pub mod live;
 pub mod machine;
 pub mod observe;
+pub mod provision;
 pub mod reading;
 pub mod renewal;
 pub mod simulate;
