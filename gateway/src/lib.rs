@@ -10,7 +10,7 @@
 //! | desk | [`desk`] |
 //! | services | [`access`], [`intake`], [`simulate`], [`keeper`], [`doctor`], [`backup`] |
 //! | fan-out | [`live`] |
-//! | adapters | [`store`], [`tls`], [`config`], [`observe`], [`machine`] |
+//! | adapters | [`store`], [`tls`], [`config`], [`observe`], [`machine`], [`images`] |
 //! | files | [`disk`] |
 //! | rules (pure) | [`answer`], [`ingest`], [`export`], [`provision`] |
 //! | basic rules (pure) | [`telemetry`], [`guard`], [`renewal`] |
@@ -38,6 +38,7 @@ pub mod doctor;
 pub mod edge;
 pub mod export;
 pub mod guard;
+pub mod images;
 pub mod ingest;
 pub mod intake;
 pub mod keeper;
