@@ -111,6 +111,20 @@ fn alive(token: &Token, now_ms: i64) -> bool {
     token.revoked_ms.is_none() && token.expires_ms.is_none_or(|end| end > now_ms)
 }
 
+/// Makes a device's token and keeps what is to be kept of it.
+///
+/// # Errors
+/// When the store cannot be written.
+pub async fn device_token(
+    store: &dyn Store,
+    device: casement_proto::DeviceId,
+    now_ms: i64,
+) -> Result<Secret, StoreError> {
+    let (secret, token) = issue(TokenKind::Device, Scope::Device(device), None, now_ms, None);
+    store.add_token(&token).await?;
+    Ok(secret)
+}
+
 /// Makes a token: the secret for its owner, and what is kept of it.
 pub fn issue(
     kind: TokenKind,

@@ -76,6 +76,7 @@ impl App {
             counters,
             budget: Budget::default(),
             keeper: keeper.clone(),
+            firmware: config.firmware_dir(),
             shutdown: shutdown.clone(),
         });
         Ok(Self { config, desk, writer, keeper, bound, lock, shutdown })

@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use axum::http::header::{AUTHORIZATION, COOKIE, ORIGIN};
 use axum::http::{Extensions, HeaderMap};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +56,8 @@ pub struct Things {
     pub budget: Budget,
     /// The certificate.
     pub keeper: Keeper,
+    /// Where firmware lies.
+    pub firmware: PathBuf,
     /// Ends streams that would not end by themselves.
     pub shutdown: CancellationToken,
 }

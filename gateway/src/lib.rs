@@ -10,9 +10,9 @@
 //! | desk | [`desk`] |
 //! | services | [`access`], [`intake`], [`simulate`], [`keeper`], [`doctor`], [`backup`] |
 //! | fan-out | [`live`] |
-//! | adapters | [`store`], [`tls`], [`config`], [`observe`], [`machine`] |
+//! | adapters | [`store`], [`tls`], [`config`], [`observe`], [`machine`], [`images`] |
 //! | files | [`disk`] |
-//! | rules (pure) | [`answer`], [`ingest`], [`export`] |
+//! | rules (pure) | [`answer`], [`ingest`], [`export`], [`provision`] |
 //! | basic rules (pure) | [`telemetry`], [`guard`], [`renewal`] |
 //! | ground | [`clock`], [`reading`], `casement-proto`, `casement-core` |
 //!
@@ -38,12 +38,14 @@ pub mod doctor;
 pub mod edge;
 pub mod export;
 pub mod guard;
+pub mod images;
 pub mod ingest;
 pub mod intake;
 pub mod keeper;
 pub mod live;
 pub mod machine;
 pub mod observe;
+pub mod provision;
 pub mod reading;
 pub mod renewal;
 pub mod simulate;

@@ -190,6 +190,97 @@ async fn tokens_are_listed_without_their_secret_and_can_be_revoked() -> Result<(
     Ok(())
 }
 
+/// A file with a token is its owner's alone.
+fn image(path: &Path) -> Result<Vec<u8>> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
+    ensure!(mode == 0o600, "{} has mode {mode:o}", path.display());
+    let bytes = std::fs::read(path)?;
+    ensure!(bytes.starts_with(b"CSET"), "{} is no image", path.display());
+    Ok(bytes)
+}
+
+fn holds(image: &[u8], text: &str) -> bool {
+    image.windows(text.len()).any(|part| part == text.as_bytes())
+}
+
+/// The token in an image.
+fn token_in(image: &[u8]) -> Result<String> {
+    let at = image.windows(8).position(|part| part == b"cas_dev_").context("there is no token in it")?;
+    let token = image[at..].iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_');
+    Ok(String::from_utf8(token.copied().collect())?[..8 + 64].to_owned())
+}
+
+#[tokio::test]
+async fn settings_are_written_into_a_file_for_one_device_or_thirty() -> Result<()> {
+    let home = Home::public()?;
+    let gateway = home.serve().await?;
+    let client = gateway.client()?;
+    let old = home.add_device("desk", "Study").await?;
+    let folder = tempfile::tempdir()?;
+    let at = |name: &str| folder.path().join(name).to_str().map(str::to_owned).context("a path of text");
+    std::fs::write(at("password")?, "correct horse\n")?;
+    let url = "https://127.0.0.1:8443";
+    let password = at("password")?;
+    let wifi = ["--wifi", "Schule", "--wifi-password-file", &password, "--url", url];
+
+    let file = at("desk.bin")?;
+    let mut args = vec!["device", "image", "desk", "--period", "60", "-o", &file];
+    args.extend(wifi);
+    let ran = home.run(&args).await?.expect(0)?;
+    assert_eq!(ran.stdout.trim(), file, "the path, alone");
+    let one = image(Path::new(&file))?;
+    for text in ["desk", "Study", "Schule", "correct horse", url] {
+        assert!(holds(&one, text), "{text}");
+    }
+    assert!(!format!("{}{}", ran.stdout, ran.stderr).contains("cas_dev_"), "{ran:?}");
+    assert_eq!(posts(&client, &token_in(&one)?).await?, 200);
+    assert_eq!(posts(&client, &old).await?, 401, "one device has one token");
+
+    let many = at("many")?;
+    std::fs::create_dir(&many)?;
+    let mut args = vec!["device", "image", "--devices", "room-01..room-30", "--room", "Room {}", "-o", &many];
+    args.extend(wifi);
+    let ran = home.run(&args).await?.expect(0)?;
+    assert_eq!(ran.stdout.lines().count(), 30);
+    let last = image(&Path::new(&many).join("room-30.settings.bin"))?;
+    assert!(holds(&last, "Room 30") && holds(&last, "room-30"));
+    assert_eq!(posts(&client, &token_in(&last)?).await?, 200);
+    let listing = listed(&home, "device").await?;
+    assert_eq!(row(&listing, "id", "room-07")?["room"], "Room 07");
+
+    let list = at("list")?;
+    std::fs::write(&list, "# a school\nlab, Physics lab\n\ngym\n")?;
+    home.run(&["device", "image", "--devices", &list, "-o", &many, "--url", url]).await?.expect(0)?;
+    assert!(holds(&image(&Path::new(&many).join("lab.settings.bin"))?, "Physics lab"));
+
+    // What cannot be written leaves the device the token it has.
+    let kept = token_in(&image(&Path::new(&many).join("gym.settings.bin"))?)?;
+    let nowhere = at("no/such/folder/x.bin")?;
+    let ran = home.run(&["device", "image", "gym", "-o", &nowhere, "--url", url]).await?.expect(1)?;
+    assert!(ran.stderr.contains("fix:"), "{ran:?}");
+    assert_eq!(posts(&client, &kept).await?, 200);
+
+    std::fs::write(at("twice")?, "lab\nlab\n")?;
+    for (args, code, hint) in [
+        (&["device", "image", "x", "--url", "http://a"][..], 2, "https://"),
+        (&["device", "image", "x", "--url", "https://air.example.org"], 1, "tls.names"),
+        (&["device", "image", "x"], 2, "--url"),
+        (&["device", "image", "x", "--url", url, "--wifi", "Net"], 2, "--wifi-password-file"),
+        (&["device", "image", "x", "--url", url, "--period", "0"], 2, "1 s"),
+        (&["device", "image", "x", "--url", url, "--profile", "none"], 2, "use one of"),
+        (&["device", "image", "--devices", "a1..b2", "--url", url], 2, "room-01..room-30"),
+        (&["device", "image", "--devices", &at("twice")?, "--url", url], 2, "line 2"),
+        (&["device", "image"], 2, "--devices"),
+    ] {
+        let ran = home.run(args).await?;
+        ensure!(ran.code == Some(code) && ran.stderr.contains(hint), "{args:?}: {ran:?}");
+    }
+    let listing = listed(&home, "device").await?;
+    assert!(!rows(&listing).iter().any(|row| row["id"] == "x"), "what is refused adds nobody");
+    Ok(())
+}
+
 #[tokio::test]
 async fn errors_say_what_and_how_to_mend_it() -> Result<()> {
     let home = Home::public()?;

@@ -11,6 +11,7 @@ mod cli;
 mod doctor;
 mod durability;
 mod first_run;
+mod flash;
 mod full_disk;
 mod ingest;
 mod load;

@@ -1,6 +1,7 @@
 //! The shapes of answers, as they travel. Everything that leaves as JSON is written down here.
 
 pub mod certificate;
+pub mod flash;
 
 use crate::reading::{Start, StoredReading};
 use crate::telemetry::condition::{Condition, SPARK_STEP_MS};

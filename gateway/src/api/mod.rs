@@ -6,6 +6,7 @@ mod certificate;
 mod devices;
 mod docs;
 mod error;
+mod flash;
 mod health;
 mod ledger;
 mod legacy;
@@ -37,6 +38,7 @@ pub fn router(desk: Desk) -> Router {
     Router::new()
         .merge(for_people)
         .merge(readings::router_in())
+        .merge(flash::router())
         .merge(stream::router())
         .merge(health::router())
         .merge(legacy::router())

@@ -4,7 +4,8 @@ use super::{Context, Done, Failure, Json, list, out, secret};
 use crate::access;
 use crate::answer;
 use crate::clock;
-use crate::guard::{Secret, TokenKind};
+use crate::guard::{self, Secret};
+use crate::provision::label;
 use crate::reading::{Device as Registered, Start};
 use crate::store::{Scope, Store, StoreError};
 use crate::telemetry::condition::rank;
@@ -41,6 +42,8 @@ pub(super) enum Device {
         #[arg(value_parser = device_id)]
         id: DeviceId,
     },
+    /// Write settings to flash onto a device: gateway, a new token, Wi-Fi
+    Image(Box<super::image::Image>),
     /// End a device's token; its readings stay
     Revoke {
         #[arg(value_parser = device_id)]
@@ -54,18 +57,10 @@ pub(super) fn device_id(text: &str) -> Result<DeviceId, String> {
     })
 }
 
-/// Longest name of a room or device, in characters.
-const LABEL_MAX: usize = 80;
-
-fn label(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    if text.is_empty() || text.chars().count() > LABEL_MAX || text.chars().any(char::is_control) {
-        return Err(format!("use 1 to {LABEL_MAX} printable characters"));
-    }
-    Ok(text.to_owned())
-}
-
 pub(super) async fn run(command: Device, context: &Context) -> Done {
+    if let Device::Image(image) = command {
+        return super::image::run(*image, context).await;
+    }
     let (_, store) = context.store().await?;
     match command {
         Device::Add { id, room, name } => {
@@ -113,6 +108,7 @@ pub(super) async fn run(command: Device, context: &Context) -> Done {
                 &format!("Put this token into {id}; it is shown this once, and the old one has ended:"),
             )?;
         }
+        Device::Image(_) => {}
         Device::Revoke { id } => {
             known(&*store, id).await?;
             if revoke(&*store, id).await? == 0 {
@@ -168,9 +164,26 @@ async fn known(store: &dyn Store, id: DeviceId) -> Done {
 
 /// Makes a device's token.
 pub(super) async fn issue(store: &dyn Store, id: DeviceId) -> Result<Secret, Failure> {
-    let (secret, token) = access::issue(TokenKind::Device, Scope::Device(id), None, clock::now_ms(), None);
-    store.add_token(&token).await?;
-    Ok(secret)
+    Ok(access::device_token(store, id, clock::now_ms()).await?)
+}
+
+/// Ends the tokens that a device had before this one.
+pub(super) async fn revoke_others(store: &dyn Store, id: DeviceId, token: &Secret) -> Done {
+    let kept = guard::hash(token.reveal());
+    for token in store.tokens().await? {
+        if token.scope == Scope::Device(id) && token.revoked_ms.is_none() && token.hash != kept {
+            store.revoke_token(token.id, clock::now_ms()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends one token.
+pub(super) async fn revoke_one(store: &dyn Store, token: &Secret) -> Done {
+    if let Some(token) = store.token(&guard::hash(token.reveal())).await? {
+        store.revoke_token(token.id, clock::now_ms()).await?;
+    }
+    Ok(())
 }
 
 /// Ends every token of a device; gives how many there were.

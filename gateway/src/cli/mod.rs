@@ -7,6 +7,7 @@ mod check;
 mod device;
 mod doctor;
 mod export;
+mod image;
 mod import;
 mod list;
 mod restore;

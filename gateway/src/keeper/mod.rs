@@ -5,8 +5,10 @@
 
 mod orders;
 mod pairs;
+mod trust;
 
 pub use pairs::doubts;
+pub use trust::{NoTrust, Trust, trust};
 
 use crate::answer::certificate::{self as answer, AcmeFacts, CertificateView, Facts};
 use crate::config::{Config, Hsts, TlsSource};

@@ -132,6 +132,11 @@ impl Shown {
         }
     }
 
+    /// The whole chain as it is sent, the certificate itself first.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.full.cert
+    }
+
     /// The certificate itself.
     pub fn leaf(&self) -> Option<CertificateDer<'static>> {
         self.full.cert.first().cloned()

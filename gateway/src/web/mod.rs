@@ -29,6 +29,13 @@ use tower_http::compression::CompressionLayer;
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                    font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
+/// The page that puts firmware onto a board. Serial ports are open to it and to no other page.
+const FLASH: &str = "/flash";
+
+/// What pages may use of a machine.
+const PERMISSIONS: &str = "camera=(), microphone=(), geolocation=(), serial=()";
+const PERMISSIONS_TO_FLASH: &str = "camera=(), microphone=(), geolocation=(), serial=(self)";
+
 /// Largest form, in bytes.
 const FORM_BYTES_MAX: usize = 4096;
 
@@ -46,6 +53,7 @@ pub fn router(desk: Desk) -> Router {
         .route("/", get(rooms))
         .route("/r/{room}", get(room))
         .route("/certificate", get(certificate))
+        .route(FLASH, get(flash))
         .route("/login", get(login_page).post(sign_in).layer(DefaultBodyLimit::max(FORM_BYTES_MAX)))
         .layer(CompressionLayer::new().gzip(true));
     pages.route("/logout", post(sign_out)).fallback(file).with_state(desk)
@@ -66,6 +74,7 @@ pub async fn strict(State(desk): State<Desk>, mut request: Request, next: Next) 
     if is_foreign(&request) {
         request.headers_mut().remove(ACCEPT_ENCODING);
     }
+    let permissions = if request.uri().path() == FLASH { PERMISSIONS_TO_FLASH } else { PERMISSIONS };
     let mut response = next.run(request).await;
     let code = response.status().as_u16();
     desk.counters.responses.get_or_create(&crate::observe::StatusLabel { code }).inc();
@@ -75,10 +84,7 @@ pub async fn strict(State(desk): State<Desk>, mut request: Request, next: Next) 
         (X_FRAME_OPTIONS, "DENY"),
         (REFERRER_POLICY, "same-origin"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-        (
-            HeaderName::from_static("permissions-policy"),
-            "camera=(), microphone=(), geolocation=(), serial=(self)",
-        ),
+        (HeaderName::from_static("permissions-policy"), permissions),
     ];
     let headers = response.headers_mut();
     // Grown once: there are some already, and the date comes later.
@@ -140,6 +146,23 @@ async fn rooms(State(desk): State<Desk>, request: Request) -> Response {
 
 async fn room(State(desk): State<Desk>, Path(room): Path<String>, request: Request) -> Response {
     page(&desk, &Asked::new(request), Some(&room)).await
+}
+
+/// The page that flashes a board. What it needs, it asks for as an administrator.
+async fn flash(State(desk): State<Desk>, request: Request) -> Response {
+    let asked = Asked::new(request);
+    let Some(signed_in) = asked.reader(&desk).await else {
+        return to_login(&asked.uri);
+    };
+    if let Err(error) = desk.refresh().await {
+        return failed(&error);
+    }
+    let (_, view) = desk.devices(signed_in);
+    let title = format!("Add a device · {}", view.site.name);
+    match serde_json::to_value(&view) {
+        Ok(boot) => shell(StatusCode::OK, &title, plain::FLASH, Some(&boot)),
+        Err(error) => failed(&error),
+    }
 }
 
 /// The page of the certificate. What it shows is for whoever has signed in, or sits at the machine.

@@ -9,6 +9,12 @@ use std::fmt::Write;
 pub(super) const NOT_FOUND: &str =
     "<main><h1>There is no such page</h1><p><a href=\"/\">All rooms</a></p></main>";
 
+/// The page that flashes a board, where no script runs.
+pub(super) const FLASH: &str = "<main><p><a href=\"/\">All rooms</a></p><h1>Add a device</h1>\
+     <p>This page talks to a board over a cable, and needs scripts for that. Without them, on the server: \
+     <code>casement device image room-101 --wifi NAME</code> writes the settings of a device into a file, to be flashed \
+     beside its firmware.</p></main>";
+
 /// Replaces `<!--casement:NAME-->` markers.
 pub(super) fn fill(template: &str, parts: &[(&str, &str)]) -> String {
     let mut page =

@@ -8,7 +8,9 @@ import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 
 const root = new URL('../', import.meta.url).pathname;
 const dist = join(root, 'dist');
-const shipped = ['preact', '@preact/signals', '@preact/signals-core', 'uplot', '@fontsource/jost'];
+const shipped = [
+  'preact', '@preact/signals', '@preact/signals-core', 'uplot', '@fontsource/jost', 'esptool-js', 'pako', 'atob-lite', 'js-md5',
+];
 
 const manifest = JSON.parse(readFileSync(join(dist, '.vite/manifest.json'), 'utf8'));
 const view = manifest['src/pages/room-view.tsx'];

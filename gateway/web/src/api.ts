@@ -1,5 +1,7 @@
 // The gateway's JSON shapes and the only place that calls fetch.
 
+import type { Board } from './flash/setup';
+
 export type Presence = 'online' | 'offline' | 'never';
 export type Band = 'good' | 'soon' | 'now';
 export type Method = 'measured' | 'estimated';
@@ -245,6 +247,42 @@ export async function renewCertificate(dryRun: boolean): Promise<void> {
     body: JSON.stringify({ dry_run: dryRun }),
   });
   if (!answer.ok) throw await refusal(answer);
+}
+
+/** What the page that flashes boards has to know. */
+export interface Flash {
+  boards: Board[];
+  gateway: {
+    /** Names in the gateway's certificate; none while it is still to come. */
+    names: string[];
+    /** Why no device can be set up now, and what would help. */
+    problem: string | null;
+    until_ms: number | null;
+  };
+}
+
+export const flash = (signal?: AbortSignal): Promise<Flash> => json('/api/v1/flash', signal, false);
+
+export async function firmware(url: string): Promise<Uint8Array> {
+  const answer = await fetch(url, { credentials: 'same-origin' });
+  if (!answer.ok) throw await refusal(answer);
+  return new Uint8Array(await answer.arrayBuffer());
+}
+
+export interface Added {
+  device: string;
+  /** Its settings, but for the Wi-Fi; a token is among them. */
+  image: Uint8Array;
+}
+
+/** Adds a device, and gives what it has to be told. */
+export async function addDevice(room: string, url: string): Promise<Added> {
+  const answer = await fetch('/api/v1/flash/devices', {
+    method: 'POST', credentials: 'same-origin', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ room, url }),
+  });
+  if (!answer.ok) throw await refusal(answer);
+  const device = answer.headers.get('location')?.split('/').pop() ?? '';
+  return { device, image: new Uint8Array(await answer.arrayBuffer()) };
 }
 
 /** An answer that says no; `detail` is written for people. */

@@ -32,7 +32,7 @@ if (boot) takeBoot(boot);
 else void fetchDevices().then(takeSnapshot, () => undefined);
 
 startRouter((path) => {
-  const page = pages.find((candidate) => candidate.match(path) !== null);
+  const page = pages.find((candidate) => candidate.match(path) !== null && !candidate.apart);
   return page && (() => void page.load?.().catch(() => undefined));
 });
 startClock();

@@ -79,7 +79,8 @@ export const strings = {
   empty: {
     lead: 'The window is in place; nothing breathes behind it yet. Choose one of three ways to put the first room here.',
     device: 'Add a device',
-    deviceText: 'On the server, name it and say where it hangs. The command prints the token the device needs.',
+    deviceText: 'Plug an M5Stack board into this computer, and this page puts the firmware on it. Anything else: name it on the server and give it the token that this prints.',
+    plug: 'Plug one in',
     send: 'Send a reading yourself',
     sendText: 'Anything that speaks HTTP will do. Put the token of the device in place of $TOKEN.',
     demo: 'Try it with simulated rooms',
@@ -161,6 +162,7 @@ export const strings = {
       `Between ${from} and ${to}: median ${median}, maximum ${max} at ${at}.`,
   },
 
+  flash: { title: 'Add a device' },
   certificate: {
     title: 'Certificate',
     verdict: {

@@ -3,6 +3,7 @@
 import type { ComponentType } from 'preact';
 import type { Counts, Room } from '../rooms';
 import { certificate } from './certificate';
+import { flash } from './flash';
 import { missing } from './missing';
 import { room } from './room';
 import { rooms } from './rooms';
@@ -14,6 +15,8 @@ export interface Page {
   title(path: string, rooms: readonly Room[], counts: Counts): string;
   /** Fetches what the view needs beyond the first file; called again it does nothing. */
   load?(): Promise<void>;
+  /** It has rights that other pages have not: the browser must fetch it as a document of its own. */
+  apart?: true;
   View: ComponentType<{ subject: string }>;
 }
 
@@ -21,6 +24,7 @@ export const pages: readonly Page[] = [
   rooms,
   room,
   certificate,
+  flash,
 ];
 
 export const pageAt = (path: string): Page => pages.find((page) => page.match(path) !== null) ?? missing;

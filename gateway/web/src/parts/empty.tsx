@@ -5,7 +5,7 @@ import { strings } from '../strings';
 
 export function Empty() {
   const options = [
-    { title: strings.empty.device, text: strings.empty.deviceText, command: 'casement device add room-101 --room "Room 101"' },
+    { title: strings.empty.device, text: strings.empty.deviceText, command: 'casement device add room-101 --room "Room 101"', way: <p><a class="button" href="/flash">{strings.empty.plug}</a></p> },
     { title: strings.empty.send, text: strings.empty.sendText, command: curl(location.origin) },
     { title: strings.empty.demo, text: strings.empty.demoText, command: `casement simulate --url ${location.origin} --devices 4` },
   ];
@@ -22,6 +22,7 @@ export function Empty() {
               <span class="air" aria-hidden="true" />
               <h2><span class="way" aria-hidden="true">{index + 1}</span> {option.title}</h2>
               <p>{option.text}</p>
+              {option.way}
               <Command text={option.command} />
             </div>
           </li>

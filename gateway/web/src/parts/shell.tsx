@@ -47,6 +47,12 @@ export function Shell({ children }: { children: ComponentChildren }) {
 function Foot() {
   return (
     <footer class="foot">
+      {site.value.signed_in && (
+        <a href="/flash" aria-current={here.value.path === '/flash' ? 'page' : undefined}>
+          <svg viewBox="0 0 20 20" aria-hidden="true"><path d="M8.500 3h3v5.500H17v3h-5.500V17h-3v-5.500H3v-3h5.500z" /></svg>
+          {strings.flash.title}
+        </a>
+      )}
       <a href="/certificate" aria-current={here.value.path === '/certificate' ? 'page' : undefined}>
         <svg viewBox="0 0 20 20" aria-hidden="true">
           <path class="foot-shackle" d="M6 10V6.500a4 4 0 0 1 8 0V10" />
