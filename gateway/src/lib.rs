@@ -10,10 +10,10 @@
 //! | desk | [`desk`] |
 //! | services | [`access`], [`intake`], [`simulate`], [`keeper`], [`doctor`], [`backup`] |
 //! | fan-out | [`live`] |
-//! | adapters | [`store`], [`tls`], [`config`], [`observe`], [`machine`] |
+//! | adapters | [`store`], [`tls`], [`config`], [`observe`], [`machine`], [`releases`] |
 //! | files | [`disk`] |
 //! | rules (pure) | [`answer`], [`ingest`], [`export`] |
-//! | basic rules (pure) | [`telemetry`], [`guard`], [`renewal`] |
+//! | basic rules (pure) | [`telemetry`], [`guard`], [`renewal`], [`rollout`] |
 //! | ground | [`clock`], [`reading`], `casement-proto`, `casement-core` |
 //!
 //! One exception: rules may name the plain data of the [`store`]'s port (a reading, a device, a row of an export), but
@@ -45,7 +45,9 @@ pub mod live;
 pub mod machine;
 pub mod observe;
 pub mod reading;
+pub mod releases;
 pub mod renewal;
+pub mod rollout;
 pub mod simulate;
 pub mod store;
 pub mod telemetry;

@@ -16,10 +16,10 @@ const ROWS: &[(&str, &[&str])] = &[
     ("desk", &["desk"]),
     ("services", &["access", "intake", "simulate", "keeper", "doctor", "backup"]),
     ("fan-out", &["live"]),
-    ("adapters", &["store", "tls", "config", "observe", "machine"]),
+    ("adapters", &["store", "tls", "config", "observe", "machine", "releases"]),
     ("files", &["disk"]),
     ("rules", &["answer", "ingest", "export"]),
-    ("basic rules", &["telemetry", "guard", "renewal"]),
+    ("basic rules", &["telemetry", "guard", "renewal", "rollout"]),
     ("ground", &["clock", "reading"]),
 ];
 
@@ -40,6 +40,7 @@ const PURE: &[&str] = &[
     "ingest",
     "intake::pace",
     "renewal",
+    "rollout",
     "simulate::chance",
     "simulate::outage",
     "simulate::room",
