@@ -8,7 +8,7 @@
 //! | composition | [`app`], [`bench`](mod@bench) |
 //! | surfaces | [`api`], [`web`], [`edge`] |
 //! | desk | [`desk`] |
-//! | services | [`access`], [`intake`], [`simulate`], [`keeper`], [`doctor`], [`backup`] |
+//! | services | [`access`], [`intake`], [`simulate`], [`keeper`], [`doctor`], [`backup`], [`updates`] |
 //! | fan-out | [`live`] |
 //! | adapters | [`store`], [`tls`], [`config`], [`observe`], [`machine`], [`releases`] |
 //! | files | [`disk`] |
@@ -52,4 +52,5 @@ pub mod simulate;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod updates;
 pub mod web;

@@ -14,7 +14,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("composition", &["app", "bench"]),
     ("surfaces", &["api", "web", "edge"]),
     ("desk", &["desk"]),
-    ("services", &["access", "intake", "simulate", "keeper", "doctor", "backup"]),
+    ("services", &["access", "intake", "simulate", "keeper", "doctor", "backup", "updates"]),
     ("fan-out", &["live"]),
     ("adapters", &["store", "tls", "config", "observe", "machine", "releases"]),
     ("files", &["disk"]),

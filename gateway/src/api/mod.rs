@@ -6,6 +6,7 @@ mod certificate;
 mod devices;
 mod docs;
 mod error;
+mod firmware;
 mod health;
 mod ledger;
 mod legacy;
@@ -37,6 +38,7 @@ pub fn router(desk: Desk) -> Router {
     Router::new()
         .merge(for_people)
         .merge(readings::router_in())
+        .merge(firmware::router())
         .merge(stream::router())
         .merge(health::router())
         .merge(legacy::router())
