@@ -9,6 +9,7 @@ use crate::intake::{Intake, Writer};
 use crate::keeper::Keeper;
 use crate::live::Live;
 use crate::observe::Counters;
+use crate::updates::Updates;
 use crate::{api, clock, disk, store, web};
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -77,6 +78,7 @@ impl App {
             budget: Budget::default(),
             keeper: keeper.clone(),
             firmware: config.firmware_dir(),
+            updates: Arc::new(Updates::open(&config.data_dir)),
             shutdown: shutdown.clone(),
         });
         Ok(Self { config, desk, writer, keeper, bound, lock, shutdown })
@@ -114,6 +116,7 @@ impl App {
         jobs.spawn(watch_presence(self.desk.clone(), self.shutdown.clone()));
         jobs.spawn(follow(self.desk.clone(), self.shutdown.clone()));
         jobs.spawn(self.keeper.run(self.shutdown.clone()));
+        jobs.spawn(Arc::clone(&self.desk.updates).run(closing.clone()));
         jobs.close();
 
         self.bound.run(tls, certificates, router, Arc::clone(&self.desk.counters), self.shutdown).await;

@@ -11,6 +11,7 @@ use crate::live::Live;
 use crate::observe::Counters;
 use crate::store::{Store, StoreError};
 use crate::telemetry::time;
+use crate::updates::Updates;
 use arc_swap::ArcSwap;
 use axum::http::header::{AUTHORIZATION, COOKIE, ORIGIN};
 use axum::http::{Extensions, HeaderMap};
@@ -58,6 +59,8 @@ pub struct Things {
     pub keeper: Keeper,
     /// Where firmware lies.
     pub firmware: PathBuf,
+    /// Firmware for devices, and what they report.
+    pub updates: Arc<Updates>,
     /// Ends streams that would not end by themselves.
     pub shutdown: CancellationToken,
 }
@@ -68,11 +71,15 @@ const BODIES_KIB_MAX: usize = 16 * 1024;
 /// Live streams at once. Each costs a place in the fan-out and some 10 kB.
 const VIEWERS_MAX: usize = 512;
 
+/// Images of firmware on their way at once. Each has a file open and some 32 kB in memory.
+const DOWNLOADS_MAX: usize = 32;
+
 /// What requests may take up together; beyond it they are refused with Retry-After, never queued.
 #[derive(Clone, Debug)]
 pub struct Budget {
     bodies: Arc<Semaphore>,
     viewers: Arc<Semaphore>,
+    downloads: Arc<Semaphore>,
 }
 
 impl Default for Budget {
@@ -80,6 +87,7 @@ impl Default for Budget {
         Self {
             bodies: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
             viewers: Arc::new(Semaphore::new(VIEWERS_MAX)),
+            downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
         }
     }
 }
@@ -94,6 +102,11 @@ impl Budget {
     /// Room for one more live stream.
     pub fn viewer(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.viewers).try_acquire_owned().ok()
+    }
+
+    /// Room for one more image of firmware on its way.
+    pub fn download(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.downloads).try_acquire_owned().ok()
     }
 }
 

@@ -8,12 +8,12 @@
 //! | composition | [`app`], [`bench`](mod@bench) |
 //! | surfaces | [`api`], [`web`], [`edge`] |
 //! | desk | [`desk`] |
-//! | services | [`access`], [`intake`], [`simulate`], [`keeper`], [`doctor`], [`backup`] |
+//! | services | [`access`], [`intake`], [`simulate`], [`keeper`], [`doctor`], [`backup`], [`updates`] |
 //! | fan-out | [`live`] |
-//! | adapters | [`store`], [`tls`], [`config`], [`observe`], [`machine`], [`images`] |
+//! | adapters | [`store`], [`tls`], [`config`], [`observe`], [`machine`], [`images`], [`releases`] |
 //! | files | [`disk`] |
 //! | rules (pure) | [`answer`], [`ingest`], [`export`], [`provision`] |
-//! | basic rules (pure) | [`telemetry`], [`guard`], [`renewal`] |
+//! | basic rules (pure) | [`telemetry`], [`guard`], [`renewal`], [`rollout`] |
 //! | ground | [`clock`], [`reading`], `casement-proto`, `casement-core` |
 //!
 //! One exception: rules may name the plain data of the [`store`]'s port (a reading, a device, a row of an export), but
@@ -47,9 +47,12 @@ pub mod machine;
 pub mod observe;
 pub mod provision;
 pub mod reading;
+pub mod releases;
 pub mod renewal;
+pub mod rollout;
 pub mod simulate;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod updates;
 pub mod web;

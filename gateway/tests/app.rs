@@ -1,5 +1,7 @@
 //! The whole application in this process, on port 0, spoken to over TLS through its public API.
 
+mod update;
+
 use anyhow::{Context, Result, ensure};
 use casement::access;
 use casement::app::App;
@@ -31,7 +33,7 @@ struct TestApp {
     running: JoinHandle<Result<()>>,
     device_token: String,
     read_token: String,
-    _place: tempfile::TempDir,
+    place: tempfile::TempDir,
 }
 
 impl TestApp {
@@ -67,7 +69,7 @@ impl TestApp {
             running: tokio::spawn(app.run()),
             device_token: device_token.reveal().to_owned(),
             read_token: read_token.reveal().to_owned(),
-            _place: place,
+            place,
         })
     }
 

@@ -14,12 +14,12 @@ const ROWS: &[(&str, &[&str])] = &[
     ("composition", &["app", "bench"]),
     ("surfaces", &["api", "web", "edge"]),
     ("desk", &["desk"]),
-    ("services", &["access", "intake", "simulate", "keeper", "doctor", "backup"]),
+    ("services", &["access", "intake", "simulate", "keeper", "doctor", "backup", "updates"]),
     ("fan-out", &["live"]),
-    ("adapters", &["store", "tls", "config", "observe", "machine", "images"]),
+    ("adapters", &["store", "tls", "config", "observe", "machine", "images", "releases"]),
     ("files", &["disk"]),
     ("rules", &["answer", "ingest", "export", "provision"]),
-    ("basic rules", &["telemetry", "guard", "renewal"]),
+    ("basic rules", &["telemetry", "guard", "renewal", "rollout"]),
     ("ground", &["clock", "reading"]),
 ];
 
@@ -41,6 +41,7 @@ const PURE: &[&str] = &[
     "intake::pace",
     "provision",
     "renewal",
+    "rollout",
     "simulate::chance",
     "simulate::outage",
     "simulate::room",

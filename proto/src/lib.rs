@@ -35,4 +35,4 @@ pub use device::DeviceId;
 pub use device_settings::DeviceSettings;
 pub use metric::{Method, Metric, MetricName, Quantity};
 pub use reading::{Reading, ReadingTime, State};
-pub use release::{BoardId, Release, SignedRelease, Version};
+pub use release::{BoardId, Release, SignedRelease, UpdateStatus, Version};

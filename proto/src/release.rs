@@ -225,6 +225,68 @@ impl SignedRelease {
     }
 }
 
+/// How the update of a device goes, as it says in [`crate::wire::DeviceHealth::update`]:
+/// `fetching 1.4.0 37%`, `trying 1.4.0` or `failed 1.4.0 crashed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateStatus<'a> {
+    /// A release is being fetched.
+    Fetching {
+        /// Which.
+        version: Version,
+        /// How much of it is there.
+        percent: u8,
+    },
+    /// It runs on trial.
+    Trying {
+        /// Which.
+        version: Version,
+    },
+    /// The last release that did not make it; the device runs the one before.
+    Failed {
+        /// Which.
+        version: Version,
+        /// Why, as a word for programs: `[a-z-]{1,24}`.
+        why: &'a str,
+    },
+}
+
+/// Most bytes of an [`UpdateStatus`] as text.
+pub const UPDATE_STATUS_BYTES_MAX: usize = 64;
+
+impl<'a> UpdateStatus<'a> {
+    /// Reads the text; `None` for anything else.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let (kind, version, more) = (words.next()?, words.next()?.parse().ok()?, words.next());
+        if words.next().is_some() {
+            return None;
+        }
+        match (kind, more) {
+            ("fetching", Some(part)) => {
+                let percent = part.strip_suffix('%')?.parse().ok().filter(|percent| *percent <= 100)?;
+                Some(Self::Fetching { version, percent })
+            }
+            ("trying", None) => Some(Self::Trying { version }),
+            ("failed", Some(why)) => {
+                let fits = (1..=24).contains(&why.len())
+                    && why.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+                fits.then_some(Self::Failed { version, why })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for UpdateStatus<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fetching { version, percent } => write!(f, "fetching {version} {percent}%"),
+            Self::Trying { version } => write!(f, "trying {version}"),
+            Self::Failed { version, why } => write!(f, "failed {version} {why}"),
+        }
+    }
+}
+
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], ReleaseError> {
     let (first, after) = rest.split_first_chunk().ok_or(ReleaseError::Unreadable)?;
     *rest = after;
@@ -313,6 +375,37 @@ mod tests {
         ] {
             assert_eq!(parse(bad), Err(ReleaseError::Version), "{bad}");
         }
+    }
+
+    #[test]
+    fn how_an_update_goes_is_said_in_one_way() {
+        let version = Version { major: 1, minor: 4, patch: 0 };
+        for (status, text) in [
+            (UpdateStatus::Fetching { version, percent: 37 }, "fetching 1.4.0 37%"),
+            (UpdateStatus::Trying { version }, "trying 1.4.0"),
+            (UpdateStatus::Failed { version, why: "wrong-hash" }, "failed 1.4.0 wrong-hash"),
+        ] {
+            assert_eq!(std::format!("{status}"), text);
+            assert_eq!(UpdateStatus::parse(text), Some(status));
+        }
+        for bad in [
+            "",
+            "failed",
+            "failed 1.4.0",
+            "failed 1.4.0 ",
+            "failed 1.4.0 Crashed",
+            "failed 1.4 crashed",
+            "failed 1.4.0 crashed twice",
+            "trying 1.4.0 hard",
+            "fetching 1.4.0 101%",
+            "fetching 1.4.0 37",
+            "the new firmware crashed; the old one is back",
+        ] {
+            assert_eq!(UpdateStatus::parse(bad), None, "{bad}");
+        }
+        let longest = Version { major: 65_535, minor: 65_535, patch: 65_535 };
+        let longest = UpdateStatus::Failed { version: longest, why: &"a".repeat(24) };
+        assert!(std::format!("{longest}").len() <= UPDATE_STATUS_BYTES_MAX);
     }
 
     proptest! {

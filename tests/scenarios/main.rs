@@ -20,6 +20,7 @@ mod postgres;
 mod read_only;
 mod reading;
 mod real_input;
+mod release;
 mod scan;
 mod simulate;
 mod statistics;

@@ -23,7 +23,7 @@ use crate::Millis;
 use crate::uplink::Backoff;
 use casement_proto::device_settings::UpdatePolicy;
 use casement_proto::release::ReleaseError;
-use casement_proto::{BoardId, Release, SignedRelease, Version};
+use casement_proto::{BoardId, Release, SignedRelease, UpdateStatus, Version};
 
 /// One of the two places an image can be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +127,19 @@ pub enum Failure {
     /// The slot cannot be written.
     #[error("the flash cannot take new firmware; the device goes on with the one it has")]
     Flash,
+}
+
+impl Failure {
+    /// A word for programs.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Crashed => "crashed",
+            Self::Silent => "silent",
+            Self::NotBooted => "not-booted",
+            Self::WrongHash => "wrong-hash",
+            Self::Flash => "flash",
+        }
+    }
 }
 
 /// Why an offer is not taken.
@@ -339,6 +352,24 @@ impl Updater {
                 u8::try_from(u64::from(upto) * 100 / u64::from(release.size.max(1))).ok()
             }
             Phase::Idle | Phase::Trial { .. } | Phase::Returning => None,
+        }
+    }
+
+    /// How it goes, for [`DeviceHealth::update`](casement_proto::wire::DeviceHealth::update); `None` when there is
+    /// nothing to say. The gateway holds a release back that fails on many devices.
+    pub fn status(&self) -> Option<UpdateStatus<'static>> {
+        match self.kept.phase {
+            Phase::Fetching { release, .. } => {
+                let percent = self.percent().unwrap_or(0);
+                Some(UpdateStatus::Fetching { version: release.version, percent })
+            }
+            Phase::Trial { release, .. } if self.on_trial() => {
+                Some(UpdateStatus::Trying { version: release.version })
+            }
+            Phase::Idle | Phase::Trial { .. } | Phase::Returning => {
+                let failed = self.kept.failed?;
+                Some(UpdateStatus::Failed { version: failed.version, why: failed.why.code() })
+            }
         }
     }
 

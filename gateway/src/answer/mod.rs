@@ -4,10 +4,12 @@ pub mod certificate;
 pub mod flash;
 
 use crate::reading::{Start, StoredReading};
+use crate::rollout::Report;
 use crate::telemetry::condition::{Condition, SPARK_STEP_MS};
 use crate::telemetry::distribution::Distribution;
 use crate::telemetry::series::{Data, Points};
 use crate::telemetry::time;
+use casement_proto::wire::HealthReport;
 use casement_proto::{DeviceId, Method, Profile, Quantity};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -84,6 +86,66 @@ pub struct DeviceView {
     pub last: Option<ReadingView>,
     /// The last three hours of the headline.
     pub spark: Option<SparkView>,
+}
+
+/// `GET /api/v1/devices/{id}`.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceWithHealth {
+    /// The device.
+    #[serde(flatten)]
+    pub device: DeviceView,
+    /// What it last said of itself, if it ever did.
+    pub health: Option<HealthView>,
+}
+
+/// What a device last said of itself.
+#[derive(Clone, Debug, Serialize)]
+pub struct HealthView {
+    time: String,
+    time_ms: i64,
+    age_s: f64,
+    boot: Option<u64>,
+    #[serde(flatten)]
+    said: HealthReport,
+}
+
+impl HealthView {
+    /// What was said, for people: a name and a value each.
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        let said = &self.said;
+        let text = |text: &Option<String>| text.clone();
+        let number = |number: Option<u64>, unit: &str| number.map(|number| format!("{number}{unit}"));
+        let facts = [
+            ("said", Some(format!("{} ago", time::age((self.age_s * 1000.0) as i64)))),
+            ("firmware", text(&said.firmware)),
+            ("board", text(&said.board)),
+            ("update", text(&said.update)),
+            ("trouble", text(&said.trouble)),
+            ("boot", number(self.boot, "")),
+            ("started after", text(&said.reset)),
+            ("running for", number(said.uptime_s, " s")),
+            ("heap free", number(said.heap_free, " bytes")),
+            ("heap free, least", number(said.heap_free_min, " bytes")),
+            ("signal", said.rssi.map(|dbm| format!("{dbm} dBm"))),
+            ("readings waiting", number(said.queued, "")),
+            ("readings dropped", number(said.dropped, "")),
+            ("sensor faults", number(said.faults, "")),
+            ("uploads failed", number(said.uploads_failed, "")),
+            ("radio restarts", number(said.radio_restarts, "")),
+        ];
+        facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
+/// What a device last said of itself.
+pub fn health(report: Report, now_ms: i64) -> HealthView {
+    HealthView {
+        time: time::rfc3339(report.at_ms),
+        time_ms: report.at_ms,
+        age_s: (now_ms - report.at_ms).max(0) as f64 / 1000.0,
+        boot: report.boot,
+        said: report.health,
+    }
 }
 
 impl DeviceView {

@@ -2,7 +2,7 @@
 
 use super::ApiError;
 use super::visitor::Reader;
-use crate::answer::{DeviceView, DevicesView};
+use crate::answer::{DeviceWithHealth, DevicesView, health};
 use crate::clock;
 use crate::desk::Desk;
 use axum::extract::rejection::PathRejection;
@@ -24,11 +24,15 @@ async fn one(
     State(desk): State<Desk>,
     _reader: Reader,
     id: Result<Path<String>, PathRejection>,
-) -> Result<Json<DeviceView>, ApiError> {
+) -> Result<Json<DeviceWithHealth>, ApiError> {
     desk.refresh().await?;
+    let now_ms = clock::now_ms();
     id.ok()
         .and_then(|Path(id)| DeviceId::parse(&id))
-        .and_then(|id| desk.live.device(&id, clock::now_ms()))
-        .map(Json)
+        .and_then(|id| Some((id, desk.live.device(&id, now_ms)?)))
+        .map(|(id, device)| {
+            let health = desk.updates.report_of(&id).map(|report| health(report, now_ms));
+            Json(DeviceWithHealth { device, health })
+        })
         .ok_or_else(|| ApiError::not_found("there is no such device; GET /api/v1/devices lists them"))
 }

@@ -2,6 +2,7 @@
 
 use crate::access::Denied;
 use crate::intake::IntakeError;
+use crate::releases::ReleaseError;
 use crate::store::StoreError;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -84,6 +85,11 @@ impl ApiError {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
     }
 
+    /// 416: nothing of it is there.
+    pub(super) fn beyond(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", detail)
+    }
+
     /// 503: too many do the same right now.
     pub(super) fn crowded(what: &str) -> Self {
         Self::new(
@@ -138,6 +144,17 @@ impl From<IntakeError> for ApiError {
                 format!("the store cannot take readings; {again}"),
             )
             .retry_after(5),
+        }
+    }
+}
+
+impl From<ReleaseError> for ApiError {
+    fn from(error: ReleaseError) -> Self {
+        match error {
+            ReleaseError::Missing(board, version) => {
+                Self::not_found(format!("there is no release {version} for {board}"))
+            }
+            other => Self::internal(other),
         }
     }
 }

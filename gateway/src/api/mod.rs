@@ -6,6 +6,7 @@ mod certificate;
 mod devices;
 mod docs;
 mod error;
+mod firmware;
 mod flash;
 mod health;
 mod ledger;
@@ -39,6 +40,7 @@ pub fn router(desk: Desk) -> Router {
         .merge(for_people)
         .merge(readings::router_in())
         .merge(flash::router())
+        .merge(firmware::router())
         .merge(stream::router())
         .merge(health::router())
         .merge(legacy::router())

@@ -83,6 +83,10 @@ async fn take(State(desk): State<Desk>, sender: Sender, request: Request) -> Res
             "this token sends readings of {device} only; nothing was stored"
         )));
     }
+    // Also when nothing can be stored: then it matters most.
+    if let Some(health) = decoded.header.health {
+        desk.updates.report(device, decoded.header.boot, health, now_ms);
+    }
     let appended = desk.intake.submit(NewBatch { device, readings: decoded.accepted }).await?;
     desk.counters.count(Outcome::Rejected, decoded.rejected.len());
     if let Some((index, reject)) = decoded.rejected.first() {

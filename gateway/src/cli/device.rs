@@ -2,7 +2,7 @@
 
 use super::{Context, Done, Failure, Json, list, out, secret};
 use crate::access;
-use crate::answer;
+use crate::answer::{self, HealthView};
 use crate::clock;
 use crate::guard::{self, Secret};
 use crate::provision::label;
@@ -10,6 +10,7 @@ use crate::reading::{Device as Registered, Start};
 use crate::store::{Scope, Store, StoreError};
 use crate::telemetry::condition::rank;
 use crate::telemetry::time;
+use crate::updates;
 use casement_proto::DeviceId;
 use clap::Subcommand;
 use serde_json::json;
@@ -61,7 +62,7 @@ pub(super) async fn run(command: Device, context: &Context) -> Done {
     if let Device::Image(image) = command {
         return super::image::run(*image, context).await;
     }
-    let (_, store) = context.store().await?;
+    let (config, store) = context.store().await?;
     match command {
         Device::Add { id, room, name } => {
             let device = Registered { id, room, name, simulated: false, created_ms: clock::now_ms() };
@@ -89,14 +90,20 @@ pub(super) async fn run(command: Device, context: &Context) -> Done {
             let rows = rows(&*store).await?;
             let row = rows.iter().find(|row| row.device.id == id).ok_or_else(|| missing(id))?;
             let ledger = store.ledger(&id).await?;
+            let reports = updates::reports(&config.data_dir).map_err(|error| {
+                Failure::new(format!("device-health.json: {error}"), "remove it; devices report again")
+            })?;
+            let said = reports.get(&id).map(|report| answer::health(report.clone(), clock::now_ms()));
             if json {
                 let mut shown = row.json();
                 shown["ledger"] =
                     serde_json::to_value(answer::ledger(&id, &ledger)).map_err(anyhow::Error::new)?;
+                shown["health"] = serde_json::to_value(&said).map_err(anyhow::Error::new)?;
                 out(&format!("{shown:#}\n"))?;
             } else {
                 out(&list::table(&["DEVICE", "ROOM", "NAME", "LAST", "AGE", "TOKEN"], vec![row.cells()]))?;
                 out(&arrived(&ledger))?;
+                out(&said.as_ref().map_or_else(String::new, health))?;
             }
         }
         Device::Rotate { id } => {
@@ -121,6 +128,12 @@ pub(super) async fn run(command: Device, context: &Context) -> Done {
     }
     store.close().await;
     Ok(())
+}
+
+/// How a device said it was.
+fn health(said: &HealthView) -> String {
+    let rows = said.facts().into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    format!("\n{}", list::table(&["HEALTH", ""], rows))
 }
 
 /// Starts of a device that are told one by one.
@@ -157,7 +170,7 @@ fn missing(id: DeviceId) -> Failure {
     Failure::new(format!("there is no device {id}"), "`casement device list` shows all")
 }
 
-async fn known(store: &dyn Store, id: DeviceId) -> Done {
+pub(super) async fn known(store: &dyn Store, id: DeviceId) -> Done {
     let known = store.devices().await?.iter().any(|device| device.id == id);
     if known { Ok(()) } else { Err(missing(id)) }
 }

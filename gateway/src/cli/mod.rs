@@ -10,6 +10,7 @@ mod export;
 mod image;
 mod import;
 mod list;
+mod release;
 mod restore;
 mod serve;
 mod simulate;
@@ -58,6 +59,9 @@ enum Command {
     /// Devices and their tokens
     #[command(subcommand)]
     Device(device::Device),
+    /// Firmware for devices: signed releases, in stages
+    #[command(subcommand)]
+    Release(release::Release),
     /// Tokens that read or administer
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -224,6 +228,7 @@ async fn run(command: Command, context: &Context) -> Done {
         Command::Cert(command) => cert::run(command, context).await,
         Command::Doctor(doctor) => doctor::run(doctor, context).await,
         Command::Device(command) => device::run(command, context).await,
+        Command::Release(command) => release::run(command, context).await,
         Command::Token(command) => token::run(command, context).await,
         Command::Simulate(command) => simulate::run(command, context).await,
         Command::Import(command) => import::run(command, context).await,

@@ -19,6 +19,71 @@ pub struct Header {
     pub device: Option<String>,
     /// Readings name more than one device.
     pub mixed_devices: bool,
+    /// How the device says it is.
+    pub health: Option<HealthReport>,
+}
+
+/// [`DeviceHealth`](super::DeviceHealth) as it arrived. What is missing, of another type or longer than 64 bytes is
+/// `None`: a device that says something odd about itself still has its readings stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct HealthReport {
+    /// Version of the firmware.
+    pub firmware: Option<String>,
+    /// The board's name.
+    pub board: Option<String>,
+    /// Why it started last.
+    pub reset: Option<String>,
+    /// How long it has been running, in seconds.
+    pub uptime_s: Option<u64>,
+    /// Free heap in bytes.
+    pub heap_free: Option<u64>,
+    /// Least free heap since it started, in bytes.
+    pub heap_free_min: Option<u64>,
+    /// Signal of the network in dBm.
+    pub rssi: Option<i16>,
+    /// Readings that wait.
+    pub queued: Option<u64>,
+    /// Readings given up since it started.
+    pub dropped: Option<u64>,
+    /// Samples that the sensors did not give, since it started.
+    pub faults: Option<u64>,
+    /// Uploads that failed since it started.
+    pub uploads_failed: Option<u64>,
+    /// Times the radio was built up again since it started.
+    pub radio_restarts: Option<u64>,
+    /// How an update goes.
+    pub update: Option<String>,
+    /// What is wrong, as a word for programs.
+    pub trouble: Option<String>,
+}
+
+impl HealthReport {
+    fn take(&mut self, name: &str, value: &Scalar) {
+        let text = || value.text().map(ToString::to_string);
+        match name {
+            "firmware" => self.firmware = text(),
+            "board" => self.board = text(),
+            "reset" => self.reset = text(),
+            "uptime_s" => self.uptime_s = value.whole(),
+            "heap_free" => self.heap_free = value.whole(),
+            "heap_free_min" => self.heap_free_min = value.whole(),
+            "rssi" => {
+                // `as` is exact: the range and the fraction were looked at.
+                let dbm = value.number().filter(|dbm| (-200.0..=0.0).contains(dbm) && dbm % 1.0 == 0.0);
+                self.rssi = dbm.map(|dbm| dbm as i16);
+            }
+            "queued" => self.queued = value.whole(),
+            "dropped" => self.dropped = value.whole(),
+            "faults" => self.faults = value.whole(),
+            "uploads_failed" => self.uploads_failed = value.whole(),
+            "radio_restarts" => self.radio_restarts = value.whole(),
+            "update" => self.update = text(),
+            "trouble" => self.trouble = text(),
+            // Later devices may say more than this gateway knows.
+            _ => {}
+        }
+    }
 }
 
 /// A batch that cannot be read at all.
@@ -198,6 +263,7 @@ impl<'de> Visitor<'de> for &mut BatchSeed<'_> {
                     let named = map.next_value_seed(ScalarSeed)?;
                     self.says_device(&named);
                 }
+                Some("health") => self.header.health = map.next_value_seed(HealthSeed)?,
                 Some("readings") if seen_readings => return Err(A::Error::duplicate_field("readings")),
                 Some("readings") => {
                     seen_readings = true;
@@ -211,6 +277,60 @@ impl<'de> Visitor<'de> for &mut BatchSeed<'_> {
             }
         }
         if seen_readings { Ok(()) } else { Err(A::Error::missing_field("readings")) }
+    }
+}
+
+/// Reads how a device is; `None` for anything that is not an object.
+struct HealthSeed;
+
+impl<'de> DeserializeSeed<'de> for HealthSeed {
+    type Value = Option<HealthReport>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+/// Anything that is not an object says nothing.
+macro_rules! no_health {
+    ($($visit:ident($($type:ty)?)),* $(,)?) => {
+        $(fn $visit<E>(self $(, _: $type)?) -> Result<Self::Value, E> {
+            Ok(None)
+        })*
+    };
+}
+
+impl<'de> Visitor<'de> for HealthSeed {
+    type Value = Option<HealthReport>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("how the device is")
+    }
+
+    no_health!(
+        visit_bool(bool),
+        visit_i64(i64),
+        visit_i128(i128),
+        visit_u64(u64),
+        visit_u128(u128),
+        visit_f64(f64),
+        visit_str(&str),
+        visit_bytes(&[u8]),
+        visit_none(),
+        visit_unit(),
+    );
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element_seed(Skip(0))?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut report = HealthReport::default();
+        while let Some(key) = map.next_key_seed(ScalarSeed)? {
+            let value = map.next_value_seed(ScalarSeed)?;
+            report.take(key.text().unwrap_or_default(), &value);
+        }
+        Ok(Some(report))
     }
 }
 
@@ -630,6 +750,43 @@ mod tests {
     }
 
     #[test]
+    fn whatever_a_device_says_of_itself_its_readings_count() {
+        let long = "x".repeat(65);
+        for (health, expected) in [
+            ("null", None),
+            ("7", None),
+            (r#""well""#, None),
+            (r#"[{"firmware":"1.0.0"}]"#, None),
+            ("{}", Some(HealthReport::default())),
+            (
+                r#"{"firmware":"1.0.0","rssi":-61,"heap_free":1e5,"later":{"a":[1]}}"#,
+                Some(HealthReport {
+                    firmware: Some("1.0.0".to_string()),
+                    rssi: Some(-61),
+                    heap_free: Some(100_000),
+                    ..HealthReport::default()
+                }),
+            ),
+            (
+                r#"{"firmware":1,"rssi":-1000,"queued":-1,"uptime_s":0.5,"trouble":{},"update":null,"board":"LONG"}"#,
+                Some(HealthReport::default()),
+            ),
+            (
+                r#"{"rssi":1e300,"heap_free":1e300,"dropped":99999999999999999999}"#,
+                Some(HealthReport::default()),
+            ),
+        ] {
+            let health = health.replace("LONG", &long);
+            let (header, found) =
+                json(&format!(r#"{{"health":{health},"readings":[{{"co2":1}}]}}"#)).unwrap();
+            assert_eq!((header.health, found.len()), (expected, 1), "{health}");
+            assert!(found[0].is_ok());
+        }
+        let deep = format!(r#"{{"health":{}{},"readings":[]}}"#, "[".repeat(100), "]".repeat(100));
+        assert!(json(&deep).is_err());
+    }
+
+    #[test]
     fn one_bad_reading_does_not_take_the_others_with_it() {
         for (text, code) in [
             (r#"{"co2":40001}"#, RejectCode::OutOfRange),
@@ -770,7 +927,9 @@ mod tests {
             boot in proptest::option::of(0..i64::MAX as u64), sent in readings(), healthy in any::<bool>()
         ) {
             let mut out = vec![0; 16_384];
-            let health = crate::wire::DeviceHealth { firmware: "1.0.0", rssi: Some(-60), ..Default::default() };
+            let health = crate::wire::DeviceHealth {
+                firmware: "1.0.0", rssi: Some(-60), queued: 7, update: Some("trying 1.0.0"), ..Default::default()
+            };
             let batch = Batch { boot, readings: &sent, health: healthy.then_some(&health) };
             for (encode, decoder) in [
                 (encode_json as fn(&Batch<'_>, &mut [u8]) -> Result<usize, _>, decode_json as Decoder),
@@ -779,6 +938,9 @@ mod tests {
                 let len = encode(&batch, &mut out).unwrap();
                 let (header, found) = run(decoder, &out[..len]).unwrap();
                 prop_assert_eq!(header.boot, boot);
+                let said = header.health.map(|said| (said.firmware, said.rssi, said.queued, said.update));
+                let told = (Some("1.0.0".to_string()), Some(-60), Some(7), Some("trying 1.0.0".to_string()));
+                prop_assert_eq!(said, healthy.then_some(told));
                 let found: Vec<Reading> = found.into_iter().map(Result::unwrap).collect();
                 prop_assert_eq!(&found, &sent);
             }

@@ -18,7 +18,7 @@
 mod decode;
 
 #[cfg(feature = "decode")]
-pub use decode::{DecodeError, Header, Reject, RejectCode, decode_cbor, decode_json};
+pub use decode::{DecodeError, Header, HealthReport, Reject, RejectCode, decode_cbor, decode_json};
 
 use crate::reading::{Reading, ReadingTime, State};
 use serde::de::{Deserialize, IgnoredAny, SeqAccess, Visitor};
@@ -72,7 +72,8 @@ pub struct DeviceHealth<'a> {
     pub uploads_failed: u32,
     /// Times the radio was built up again since it started.
     pub radio_restarts: u32,
-    /// The release that is being fetched or tried, or why the last one did not make it.
+    /// The release that is being fetched or tried, or why the last one did not make it: the text of an
+    /// [`UpdateStatus`](crate::UpdateStatus).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub update: Option<&'a str>,
     /// What is wrong, as a word for programs.

@@ -79,6 +79,28 @@ fn a_release_is_fetched_hashed_tried_and_confirmed() {
 }
 
 #[test]
+fn how_it_goes_is_said_so_that_the_gateway_reads_it() {
+    let say = |updater: &Updater| updater.status().map(|status| std::format!("{status}"));
+    let mut old = fresh(UpdatePolicy::Newest);
+    assert_eq!(say(&old), None);
+    let new = release(NEW);
+    hear(&mut old, Event::Offered(&manifest(&new)));
+    hear(&mut old, Event::Fetched(SECTOR_BYTES));
+    assert_eq!(say(&old).as_deref(), Some("fetching 1.1.0 6%"));
+    hear(&mut old, Event::Fetched(new.size));
+    let step = tell(&mut old, Event::Hashed(Some(new.sha256)));
+    let (trial, _) = Updater::start(who(Slot::B, NEW), step.keep, UpdatePolicy::Newest, NOW);
+    assert_eq!(say(&trial).as_deref(), Some("trying 1.1.0"));
+    for why in FAILURES {
+        let failed = Some(Failed { version: NEW, why, times: 1 });
+        let kept = Kept { confirmed: Slot::A, phase: Phase::Idle, failed };
+        let (back, _) = Updater::start(who(Slot::A, OLD), Some(kept), UpdatePolicy::Newest, NOW);
+        let said = say(&back).unwrap();
+        assert_eq!(UpdateStatus::parse(&said), back.status(), "{said}");
+    }
+}
+
+#[test]
 fn an_offer_that_is_not_for_this_device_is_refused_in_words() {
     let new = release(NEW);
     let other_key = KeyPair::from_seed(Seed::new([43; 32]));
