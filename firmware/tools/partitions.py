@@ -14,16 +14,19 @@ QUEUE_MAX = 0x200000
 
 
 def layout(flash):
-    queue = 0x3D1000
+    queue = 0x3D3000
     return [
         # label, type, subtype, offset, size
-        ("settings", DATA, 0x06, 0x9000, 0x4000),
+        ("settings", DATA, 0x06, 0x9000, 0x2000),
+        # The last good time.
+        ("time", DATA, 0x06, 0xB000, 0x2000),
         ("otadata", DATA, 0x00, 0xD000, 0x2000),
         ("phy_init", DATA, 0x01, 0xF000, 0x1000),
         ("ota_0", APP, 0x10, 0x10000, 0x1E0000),
         ("ota_1", APP, 0x11, 0x1F0000, 0x1E0000),
         # Settings that are flashed beside the firmware; see firmware/board/src/setup.rs.
         ("setup", DATA, 0x06, 0x3D0000, 0x1000),
+        ("baselines", DATA, 0x06, 0x3D1000, 0x2000),
         ("queue", DATA, 0x06, queue, min(flash - queue, QUEUE_MAX)),
     ]
 

@@ -1,18 +1,21 @@
 //! Drives the core's state machine: a loop that turns wakes into events and does what the actions say.
 
+use crate::baselines::Baselines;
 use crate::flash::{Flash, Partition};
-use crate::now;
-use crate::sensors::Sensors;
-use crate::setup;
 use crate::uploads::{BATCH_MAX, Counter, Job};
+use crate::{now, radio, setup};
+use casement_core::keep::Keep;
 use casement_core::queue::{self, Queue, next_boot};
-use casement_core::{Ack, Event, Mark, Memory, Millis, Node};
+use casement_core::{Ack, Clock, Event, Mark, Memory, Millis, Node, Vitals};
+use casement_net::clock;
 use casement_proto::DeviceSettings;
+use casement_proto::wire::DeviceHealth;
+use casement_sensors::Kit;
 use embassy_futures::select::{Either3, select3};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::channel::Channel;
 use embassy_sync::signal::Signal;
-use embassy_time::{Duration, Instant, Timer};
+use embassy_time::{Delay, Duration, Instant, Timer};
 use embedded_hal_async::i2c::I2c;
 use esp_hal::rtc_cntl::Rwdt;
 use heapless::Deque;
@@ -32,6 +35,12 @@ pub static NEWS: Channel<CriticalSectionRawMutex, News, 4> = Channel::new();
 
 /// The core wants the radio built up anew.
 pub static RESTART_RADIO: Signal<CriticalSectionRawMutex, ()> = Signal::new();
+
+/// The core wants the network left and joined again.
+pub static REJOIN: Signal<CriticalSectionRawMutex, ()> = Signal::new();
+
+/// When this firmware was made, in milliseconds since 1970: no date before it can be true. `firmware/tools/image` says it.
+const BUILT_UNIX_MS: i64 = built_unix_ms(option_env!("CASEMENT_BUILT_UNIX_S"));
 
 /// How often the watchdog hears of us, at least.
 const LIFE_SIGN: Duration = Duration::from_secs(5);
@@ -56,8 +65,13 @@ macro_rules! with_queue {
 pub struct Driver<I> {
     node: Node,
     store: Store,
-    sensors: Sensors<I>,
+    kit: Kit<I, Delay>,
+    baselines: Baselines,
+    /// Where the last good time is kept.
+    time: Option<Keep<Partition>>,
     watchdog: Rwdt,
+    vitals: Vitals<'static>,
+    heap_free_min: u32,
     /// Last reading of the batch on its way.
     mark: Option<Mark>,
     sent: u16,
@@ -67,8 +81,9 @@ impl<I: I2c> Driver<I> {
     pub fn new(
         flash: &'static Flash,
         settings: &DeviceSettings,
-        sensors: Sensors<I>,
+        mut kit: Kit<I, Delay>,
         watchdog: Rwdt,
+        vitals: Vitals<'static>,
         chance: u64,
     ) -> Self {
         let region = Partition::find(flash, "queue");
@@ -84,8 +99,26 @@ impl<I: I2c> Driver<I> {
         };
         let boot = with_queue!(store, queue => next_boot(queue.newest_boot(), chance));
         info!("start number {boot}, {:?}", with_queue!(store, queue => queue.status()));
-        let node = Node::new(setup::of_node(settings), boot, chance as u32);
-        Self { node, store, sensors, watchdog, mark: None, sent: 0 }
+        let baselines = Baselines::load(flash);
+        baselines.all().iter().for_each(|baseline| kit.remember(*baseline));
+        let mut time = Partition::find(flash, "time").and_then(|region| Keep::open(region).ok());
+        let mut good = [0; 8];
+        let good =
+            time.as_mut().and_then(|time| time.load(&mut good).ok()?).map(|_| i64::from_le_bytes(good));
+        let clock = Clock::new(BUILT_UNIX_MS, good);
+        let node = Node::new(setup::of_node(settings), boot, chance as u32).with_clock(clock);
+        Self {
+            node,
+            store,
+            kit,
+            baselines,
+            time,
+            watchdog,
+            vitals,
+            heap_free_min: u32::MAX,
+            mark: None,
+            sent: 0,
+        }
     }
 
     /// Runs for ever; without a counter, without uploads.
@@ -98,7 +131,12 @@ impl<I: I2c> Driver<I> {
         let mut events: Deque<Event, 4> = Deque::new();
         let _fits = events.push_back(Event::Queue(status));
         loop {
-            let (wake_at, limit) = self.settle(&mut events).await;
+            let unix_ms = self.node.unix_ms(now());
+            self.kit.work(now(), unix_ms).await;
+            if let Some(baseline) = self.kit.take_baseline() {
+                self.baselines.save(baseline);
+            }
+            let (wake_at, limit) = self.settle(&mut events);
             if let (Some(limit), Some(counter), Some(job)) = (limit, counter, idle.take()) {
                 self.fill(job, limit);
                 if job.readings.is_empty() {
@@ -106,9 +144,13 @@ impl<I: I2c> Driver<I> {
                     let _fits = events.push_back(Event::Uploaded { sent: 0, result: Ok(Ack::default()) });
                     continue;
                 }
-                counter.send(job);
+                // Certificates are held against the best date there is.
+                clock::set(u64::try_from(self.node.certificate_time(now()) / 1_000).unwrap_or(0));
+                let health = self.health();
+                counter.send(job, health);
             }
             self.watchdog.feed();
+            let wake_at = wake_at.min(self.kit.wake_at());
             let wake = Instant::from_millis(wake_at.0).min(Instant::now() + LIFE_SIGN);
             let back = async {
                 match counter {
@@ -131,7 +173,7 @@ impl<I: I2c> Driver<I> {
 
     /// Hands over what happened and does what is asked for, until there is nothing more to do. Gives the moment to come
     /// back, and how many readings to send.
-    async fn settle(&mut self, events: &mut Deque<Event, 4>) -> (Millis, Option<u16>) {
+    fn settle(&mut self, events: &mut Deque<Event, 4>) -> (Millis, Option<u16>) {
         let (mut wake_at, mut upload) = (now(), None);
         while let Some(event) = events.pop_front() {
             let actions = self.node.handle(event, now());
@@ -155,15 +197,46 @@ impl<I: I2c> Driver<I> {
                 // Here come the screen and the light.
                 info!("{display:?}");
             }
+            if let Some(ambience) = actions.ambience {
+                // Here comes the brightness of both. Sound, the next screen and the portal have no driver yet, either.
+                info!("{ambience:?}");
+            }
+            if actions.reconnect {
+                REJOIN.signal(());
+            }
             if actions.restart_radio {
                 RESTART_RADIO.signal(());
             }
+            if let Some(unix_ms) = actions.keep_time {
+                self.keep_time(unix_ms);
+            }
+            if actions.restart {
+                if let Some(unix_ms) = self.node.unix_ms(now()) {
+                    self.keep_time(unix_ms);
+                }
+                esp_hal::system::software_reset();
+            }
             if actions.sample {
-                let sample = self.sensors.sample().await;
-                let _fits = events.push_back(Event::Sampled(sample));
+                let _fits = events.push_back(Event::Sampled(self.kit.sample(now())));
             }
         }
         (wake_at, upload)
+    }
+
+    /// How the device is.
+    fn health(&mut self) -> DeviceHealth<'static> {
+        let free = u32::try_from(esp_alloc::HEAP.free()).unwrap_or(u32::MAX);
+        self.heap_free_min = self.heap_free_min.min(free);
+        let heap_free = Some((free, self.heap_free_min));
+        let vitals = Vitals { heap_free, rssi: radio::rssi(), ..self.vitals };
+        self.node.report(&vitals, now())
+    }
+
+    fn keep_time(&mut self, unix_ms: i64) {
+        let kept = self.time.as_mut().map(|time| time.store(&unix_ms.to_le_bytes()));
+        if !matches!(kept, Some(Ok(()))) {
+            warn!("the time could not be kept");
+        }
     }
 
     /// Puts the oldest readings into a job.
@@ -180,4 +253,18 @@ impl<I: I2c> Driver<I> {
         job.boot = batch.map_or(0, |(boot, _)| boot);
         self.sent = u16::try_from(job.readings.len()).unwrap_or(u16::MAX);
     }
+}
+
+/// The digits of a number of seconds, as milliseconds; 0 without any.
+const fn built_unix_ms(seconds: Option<&str>) -> i64 {
+    let Some(digits) = seconds else { return 0 };
+    let digits = digits.as_bytes();
+    let mut number = 0;
+    let mut at = 0;
+    while at < digits.len() {
+        assert!(digits[at].is_ascii_digit(), "CASEMENT_BUILT_UNIX_S is a number of seconds");
+        number = number * 10 + (digits[at] - b'0') as i64;
+        at += 1;
+    }
+    number * 1_000
 }

@@ -2,39 +2,40 @@
 //!
 //! | module | wires |
 //! |---|---|
+//! | [`baselines`] | what gas sensors have learned, through a restart |
 //! | [`board`] | pins and parts of each board, as data |
 //! | [`flash`] | partitions, as the regions the core keeps things in |
 //! | [`setup`] | settings: kept ones, and those that were flashed beside the firmware |
-//! | [`sensors`] | the sensor port |
 //! | [`radio`] | Wi-Fi, and the date from time servers |
 //! | [`driver`] | the core's state machine: events in, actions out |
 //! | [`uploads`] | batches to the gateway, over `casement-net` |
 #![no_std]
 #![no_main]
 
+mod baselines;
 mod board;
 mod driver;
 mod flash;
 mod radio;
-mod sensors;
 mod setup;
 mod uploads;
 
-use casement_core::Millis;
+use casement_core::{Millis, Vitals};
 use casement_net::{Gateway, Trust};
+use casement_sensors::{Bus, Kit};
 use core::cell::RefCell;
 use edge_nal_embassy::{Tcp, TcpBuffers};
 use embassy_executor::Spawner;
 use embassy_futures::join::join;
 use embassy_net::{DhcpConfig, StackResources};
-use embassy_time::Instant;
+use embassy_time::{Delay, Instant};
 use esp_alloc as _;
 use esp_backtrace as _;
 use esp_hal::clock::CpuClock;
 use esp_hal::i2c::master::{Config as I2cConfig, I2c};
 use esp_hal::ram;
 use esp_hal::rng::{Rng, Trng, TrngSource};
-use esp_hal::rtc_cntl::{Rtc, RwdtStage};
+use esp_hal::rtc_cntl::{Rtc, RwdtStage, SocResetReason};
 use esp_hal::time::Rate;
 use esp_hal::timer::timg::TimerGroup;
 use esp_radio::wifi::Interface;
@@ -81,7 +82,14 @@ async fn main(spawner: Spawner) -> ! {
         // Only a frequency the chip cannot make leads here, and 100 kHz every chip can.
         Err(error) => panic!("no I2C: {error:?}"),
     };
-    let mut driver = driver::Driver::new(flash, &settings, sensors::Sensors::new(bus), rtc.rwdt, chance());
+    let vitals = Vitals {
+        firmware: env!("CARGO_PKG_VERSION"),
+        board: board.name,
+        reset: reset_words(reset),
+        ..Vitals::default()
+    };
+    let kit = Kit::new(Bus::new(bus, Delay), setup::of_sensors(&settings));
+    let mut driver = driver::Driver::new(flash, &settings, kit, rtc.rwdt, vitals, chance());
 
     let (Some(wifi), Some(url), Some(token)) = (&settings.wifi, &settings.gateway, &settings.token) else {
         // Here comes Improv over serial. Without it a device that knows no network samples, shows and keeps.
@@ -134,6 +142,18 @@ async fn main(spawner: Spawner) -> ! {
     let counter = uploads::Counter::new(JOB.take());
     let courier = uploads::run(network, &gateway, token.reveal(), &counter);
     join(driver.run(Some(&counter)), courier).await.0
+}
+
+/// Why the chip started, as reports name it. The numbers are the same on all chips, their names are not
+/// (reset sources, in the technical reference manual of each).
+fn reset_words(reset: Option<SocResetReason>) -> &'static str {
+    match reset.map(|reset| reset as u32) {
+        Some(0x01) => "power",
+        Some(0x0f) => "brownout",
+        Some(0x03 | 0x0c) => "software",
+        Some(0x07 | 0x08 | 0x09 | 0x0b | 0x0d | 0x10 | 0x11 | 0x12) => "watchdog",
+        _ => "unknown",
+    }
 }
 
 /// The flash. On chips with two cores the other one must stand still while it is written.

@@ -1,10 +1,11 @@
 //! Wi-Fi, and the date from time servers.
 
-use crate::driver::{NEWS, News, RESTART_RADIO};
-use casement_net::{clock, sntp};
+use crate::driver::{NEWS, News, REJOIN, RESTART_RADIO};
+use casement_net::sntp;
 use casement_proto::device_settings::Wifi;
 use core::fmt::Write as _;
-use embassy_futures::select::select;
+use core::sync::atomic::{AtomicI32, Ordering};
+use embassy_futures::select::{Either3, select, select3};
 use embassy_net::dns::DnsQueryType;
 use embassy_net::udp::{PacketMetadata, UdpSocket};
 use embassy_net::{Runner, Stack};
@@ -20,6 +21,8 @@ const TIME_SERVERS: [&str; 2] = ["pool.ntp.org", "time.cloudflare.com"];
 const TIME_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a date is good: crystals are off by up to 3 s in a day.
 const TIME_AGAIN: Duration = Duration::from_secs(6 * 3_600);
+/// How often the signal is looked at.
+const LISTEN: Duration = Duration::from_secs(30);
 const RECONNECT: Duration = Duration::from_secs(5);
 
 /// `casement-` and the last three bytes of the address, as the network's name service shows it.
@@ -59,15 +62,43 @@ async fn join_network(mut controller: WifiController<'_>) {
     loop {
         match controller.connect_async().await {
             Ok(_) => {
-                info!("joined, {:?} dBm", controller.rssi().ok());
-                let lost = controller.wait_for_disconnect_async().await;
-                info!("lost the network: {:?}", lost.map(|info| info.reason));
+                info!("joined");
+                stay(&mut controller).await;
+                RSSI.store(0, Ordering::Relaxed);
             }
             Err(error) => warn!("not joined: {error:?}"),
         }
         Timer::after(RECONNECT).await;
     }
 }
+
+/// Until the network is lost, or the core wants it joined anew.
+async fn stay(controller: &mut WifiController<'_>) {
+    loop {
+        RSSI.store(controller.rssi().unwrap_or(0), Ordering::Relaxed);
+        match select3(controller.wait_for_disconnect_async(), REJOIN.wait(), Timer::after(LISTEN)).await {
+            Either3::First(lost) => {
+                info!("lost the network: {:?}", lost.map(|info| info.reason));
+                return;
+            }
+            Either3::Second(()) => {
+                info!("leaving the network to join it again");
+                if let Err(error) = controller.disconnect_async().await {
+                    warn!("not left: {error:?}");
+                }
+                return;
+            }
+            Either3::Third(()) => {}
+        }
+    }
+}
+
+/// Signal of the network in dBm; `None` without one.
+pub fn rssi() -> Option<i8> {
+    i8::try_from(RSSI.load(Ordering::Relaxed)).ok().filter(|dbm| *dbm < 0)
+}
+
+static RSSI: AtomicI32 = AtomicI32::new(0);
 
 /// Tells the driver when the network comes and goes.
 #[embassy_executor::task]
@@ -89,7 +120,6 @@ pub async fn date(stack: Stack<'static>, random: Rng) {
         let number = u64::from(random.random()) << 32 | u64::from(random.random());
         match with_timeout(TIME_TIMEOUT, ask(stack, server, number)).await {
             Ok(Some(unix_ms)) => {
-                clock::set(u64::try_from(unix_ms / 1_000).unwrap_or(0));
                 NEWS.send(News::Clock(unix_ms)).await;
                 pause = Duration::from_secs(2);
                 Timer::after(TIME_AGAIN).await;

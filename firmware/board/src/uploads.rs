@@ -3,8 +3,8 @@
 
 use casement_core::queue::Readings;
 use casement_core::{Ack, UploadError, uplink};
-use casement_net::{Gateway, HttpsConnection, Limits, Network};
-use casement_proto::wire::Batch;
+use casement_net::{Fault, Gateway, HttpsConnection, Limits, Network};
+use casement_proto::wire::{Batch, DeviceHealth};
 use edge_nal::{Dns, TcpConnect};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::channel::Channel;
@@ -14,8 +14,9 @@ use log::warn;
 /// Most readings of one batch on a chip, whatever the settings allow. One takes 1.6 KB while it waits here.
 pub const BATCH_MAX: usize = 20;
 
-/// Room for one body: sixteen values of a reading take about 320 bytes.
-const BODY_BYTES: usize = 6_400;
+/// Room for one body: sixteen values of a reading take about 320 bytes, and how the device is
+/// about 500.
+const BODY_BYTES: usize = 7_168;
 
 /// One batch on its way. All zero when new, so that it takes no room in the image.
 pub struct Job {
@@ -35,7 +36,7 @@ impl Job {
 
 /// Where the job changes hands.
 pub struct Counter {
-    outbound: Channel<NoopRawMutex, &'static mut Job, 1>,
+    outbound: Channel<NoopRawMutex, (&'static mut Job, DeviceHealth<'static>), 1>,
     inbound: Channel<NoopRawMutex, Done, 1>,
 }
 
@@ -53,9 +54,9 @@ impl Counter {
         self.inbound.receive().await
     }
 
-    /// The job, to be carried out.
-    pub fn send(&self, job: &'static mut Job) {
-        let _fits = self.outbound.try_send(job);
+    /// The job, to be carried out, and how the device is.
+    pub fn send(&self, job: &'static mut Job, health: DeviceHealth<'static>) {
+        let _fits = self.outbound.try_send((job, health));
     }
 }
 
@@ -69,15 +70,16 @@ pub async fn run<T: TcpConnect, D: Dns>(
     let mut client = Client::wrap(HttpsConnection::new(network, gateway, Limits::default()));
     let target = uplink::Target { host: gateway.host(), token };
     loop {
-        let job = counter.outbound.receive().await;
-        let batch = Batch { boot: Some(job.boot), readings: &job.readings, health: None };
-        let result = uplink::post(&mut client, &target, &batch, &mut job.body).await;
+        let (job, health) = counter.outbound.receive().await;
+        let batch = Batch { boot: Some(job.boot), readings: &job.readings, health: Some(&health) };
+        let mut result = uplink::post(&mut client, &target, &batch, &mut job.body).await;
         if let Err(error) = result {
             let connection = client.release();
             match connection.last_fault() {
                 Some(fault) => warn!("not uploaded: {fault}"),
                 None => warn!("not uploaded: {error}"),
             }
+            result = Err(Fault::tell(connection.last_fault(), error));
             client = Client::wrap(connection);
         }
         let _fits = counter.inbound.try_send((job, result));

@@ -1,5 +1,6 @@
 //! What went wrong on the way to the gateway, by what a person can do about it.
 
+use casement_core::{Certificate, UploadError};
 use embedded_svc::io::{Error, ErrorKind};
 
 /// Why there was no answer.
@@ -78,6 +79,24 @@ impl CertificateFault {
             _ if has(x509::MBEDTLS_X509_BADCERT_EXPIRED) => Self::Expired,
             _ if has(x509::MBEDTLS_X509_BADCERT_FUTURE) => Self::NotYetValid,
             _ => Self::Other(flags),
+        })
+    }
+}
+
+impl Fault {
+    /// What the core makes of an upload that ended with this error, when this was the connection's fault. The traits in
+    /// between only pass on a kind, and a certificate that was refused is worth telling apart.
+    pub fn tell(fault: Option<Self>, error: UploadError) -> UploadError {
+        let certificate = match (error, fault) {
+            (UploadError::Connection(_), Some(Self::Certificate(fault))) => fault,
+            _ => return error,
+        };
+        UploadError::Certificate(match certificate {
+            CertificateFault::Expired => Certificate::Expired,
+            CertificateFault::NotYetValid => Certificate::NotYet,
+            CertificateFault::WrongHost => Certificate::Name,
+            CertificateFault::UnknownAuthority => Certificate::Authority,
+            CertificateFault::Other(_) => Certificate::Broken,
         })
     }
 }

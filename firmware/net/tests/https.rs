@@ -152,6 +152,8 @@ fn every_wrong_certificate_is_refused_by_its_name_and_nothing_is_sent() {
                 Err(UploadError::Connection(ErrorKind::PermissionDenied)),
                 "{version:?} {host}"
             );
+            let told = result.map_err(|error| Fault::tell(why, error));
+            assert!(matches!(told, Err(UploadError::Certificate(_))), "{version:?} {host}: {told:?}");
             assert_eq!(server.requests(), 0, "{version:?} {host}");
         }
     }

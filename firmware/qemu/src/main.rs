@@ -11,7 +11,7 @@ mod machine;
 
 use casement_core::queue::{self, Queue, Readings, next_boot};
 use casement_core::record::Values;
-use casement_core::{Ack, Event, Mark, Memory, Millis, Node, Sample, Settings, UploadError, uplink};
+use casement_core::{Ack, Event, Mark, Memory, Millis, Node, Sample, Settings, UploadError, Vitals, uplink};
 use casement_proto::wire::Batch;
 use casement_proto::{Quantity, State};
 use core::pin::pin;
@@ -93,8 +93,9 @@ impl Device {
         self.mark = batch.map(|(_, mark)| mark);
         let Some((boot, _)) = batch else { return (0, Ok(Ack::default())) };
         let target = uplink::Target { host: "air.example.org", token: "cas_dev_secret" };
-        let mut body = [0; 128 * BATCH + 256];
-        let batch = Batch { boot: Some(boot), readings: &readings, health: None };
+        let mut body = [0; 128 * BATCH + 768];
+        let health = self.node.report(&Vitals::default(), now);
+        let batch = Batch { boot: Some(boot), readings: &readings, health: Some(&health) };
         let result = ready(uplink::post(client, &target, &batch, &mut body));
         (readings.len() as u16, result)
     }
