@@ -94,7 +94,9 @@ impl Fault {
             (UploadError::Connection(_), Some(Self::Name)) => {
                 return UploadError::Connection(ErrorKind::NotFound);
             }
-            (UploadError::Connection(_), Some(Self::Protocol | Self::TooLarge)) => return UploadError::Answer,
+            (UploadError::Connection(_), Some(Self::Protocol | Self::TooLarge)) => {
+                return UploadError::Answer;
+            }
             (UploadError::Connection(_), Some(Self::Tls(sys::MBEDTLS_ERR_SSL_INVALID_RECORD))) => {
                 return UploadError::Answer;
             }
