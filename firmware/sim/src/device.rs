@@ -177,6 +177,7 @@ struct Running<'a> {
     queue: Queue<Part>,
     time: Option<Keep<Part>>,
     client: Option<Client<Https<'a>>>,
+    link: bool,
     mark: Option<Mark>,
     sent: u16,
     started_unix_ms: i64,
@@ -233,6 +234,7 @@ impl Board<'_> {
             queue,
             time,
             client,
+            link: false,
             mark: None,
             sent: 0,
             started_unix_ms,
@@ -246,6 +248,7 @@ impl Board<'_> {
             if now_around.link != link {
                 link = now_around.link;
                 date_at = if link { world.unix_ms() + TIME_AFTER_MS } else { i64::MAX };
+                running.link = link;
                 events.push_back(Event::Link(link));
                 if !link {
                     running.hang_up();
@@ -413,8 +416,10 @@ impl Running<'_> {
         if actions.reconnect || actions.restart_radio {
             around.note(&Note::Radio, world.unix_ms());
             self.hang_up();
-            events.push_back(Event::Link(false));
-            events.push_back(Event::Link(true));
+            // A new radio finds no network where there is none.
+            if self.link {
+                events.extend([Event::Link(false), Event::Link(true)]);
+            }
         }
         actions.restart.then_some(Ended::Restart)
     }
