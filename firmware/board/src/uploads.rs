@@ -74,13 +74,13 @@ pub async fn run<T: TcpConnect, D: Dns>(
         let batch = Batch { boot: Some(job.boot), readings: &job.readings, health: Some(&health) };
         let mut result = uplink::post(&mut client, &target, &batch, &mut job.body).await;
         if let Err(error) = result {
-            let connection = client.release();
-            match connection.last_fault() {
+            // Not taken out of its client and wrapped again: that panics while an answer is open, as after each 503.
+            let last_fault = client.connection().last_fault();
+            match last_fault {
                 Some(fault) => warn!("not uploaded: {fault}"),
                 None => warn!("not uploaded: {error}"),
             }
-            result = Err(Fault::tell(connection.last_fault(), error));
-            client = Client::wrap(connection);
+            result = Err(Fault::tell(last_fault, error));
         }
         let _fits = counter.inbound.try_send((job, result));
     }

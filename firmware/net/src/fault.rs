@@ -2,6 +2,7 @@
 
 use casement_core::{Certificate, UploadError};
 use embedded_svc::io::{Error, ErrorKind};
+use mbedtls_rs::sys;
 
 /// Why there was no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,10 +86,20 @@ impl CertificateFault {
 
 impl Fault {
     /// What the core makes of an upload that ended with this error, when this was the connection's fault. The traits in
-    /// between only pass on a kind, and a certificate that was refused is worth telling apart.
+    /// between only pass on a kind, and what a person can do about it is worth telling apart: a certificate that was
+    /// refused, a name that nobody knows, and something that answers and is no gateway (a page to sign in on, mostly).
     pub fn tell(fault: Option<Self>, error: UploadError) -> UploadError {
         let certificate = match (error, fault) {
             (UploadError::Connection(_), Some(Self::Certificate(fault))) => fault,
+            (UploadError::Connection(_), Some(Self::Name)) => {
+                return UploadError::Connection(ErrorKind::NotFound);
+            }
+            (UploadError::Connection(_), Some(Self::Protocol | Self::TooLarge)) => {
+                return UploadError::Answer;
+            }
+            (UploadError::Connection(_), Some(Self::Tls(sys::MBEDTLS_ERR_SSL_INVALID_RECORD))) => {
+                return UploadError::Answer;
+            }
             _ => return error,
         };
         UploadError::Certificate(match certificate {

@@ -5,6 +5,7 @@
 //! | [`view`] | what is to be shown: the page, the time, the palette |
 //! | `page` | one file per page: where its parts stand on large and on small screens |
 //! | `words` | every word |
+//! | `trouble` | which of them stands for what the core says is wrong |
 //! | [`panel`](Panel) | what a screen shows already, and what has to be written |
 //! | `scene` | parts over a ground, and how a piece of it becomes pixels |
 //! | `palette` `font` `shape` `chart` `qr` | colours, letters, signs, the past as a line, codes for phones |
@@ -39,6 +40,7 @@ mod panel;
 mod qr;
 mod scene;
 mod shape;
+mod trouble;
 pub mod view;
 mod words;
 

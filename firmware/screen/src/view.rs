@@ -118,8 +118,12 @@ pub enum Trouble {
     Busy,
     /// The gateway's disk is full (507).
     DiskFull,
+    /// The gateway answers with a fault of its own (5xx).
+    GatewayFault,
     /// This device's own memory for readings is full; the oldest are dropped.
     QueueFull,
+    /// This device's own memory for readings refuses to write.
+    Flash,
 }
 
 /// The network a new device opens.

@@ -122,7 +122,9 @@ pub(crate) const fn trouble(trouble: Trouble) -> &'static str {
         Trouble::TokenRefused => "The gateway refuses the token",
         Trouble::Busy => "The gateway is busy",
         Trouble::DiskFull => "The gateway's disk is full",
+        Trouble::GatewayFault => "The gateway has a fault",
         Trouble::QueueFull => "The memory for readings is full",
+        Trouble::Flash => "The memory for readings is worn",
     }
 }
 
@@ -144,7 +146,9 @@ pub(crate) const fn trouble_short(trouble: Trouble) -> &'static str {
         Trouble::TokenRefused => "Token refused, set a new one",
         Trouble::Busy => "Gateway is busy",
         Trouble::DiskFull => "Gateway's disk is full",
+        Trouble::GatewayFault => "Gateway has a fault",
         Trouble::QueueFull => "Memory full, oldest lost",
+        Trouble::Flash => "Memory is worn",
     }
 }
 
@@ -166,7 +170,9 @@ pub(crate) const fn trouble_fix(trouble: Trouble) -> &'static str {
         Trouble::TokenRefused => "Make a new one on the gateway, and set it on this device.",
         Trouble::Busy => "It asked for a pause. Readings are kept and sent later.",
         Trouble::DiskFull => "Free some space on it. Readings are kept.",
+        Trouble::GatewayFault => "Look at its log. Readings are kept and sent later.",
         Trouble::QueueFull => "The oldest are dropped and counted. Mend the connection.",
+        Trouble::Flash => "Unplug it once. If it stays, replace it.",
     }
 }
 

@@ -55,6 +55,11 @@ impl Leaf {
         Self { more_names: bytes / 32, ..self }
     }
 
+    /// Good for decades: for tests that go by the real date.
+    pub fn wide(self) -> Self {
+        self.valid(2017, 2044)
+    }
+
     /// From the first day of one year to the first day of another.
     pub fn valid(self, from: i32, to: i32) -> Self {
         Self { years: (from, to), ..self }
@@ -134,6 +139,12 @@ pub enum Talk {
     GatewayOnce,
     /// Takes readings once and closes without a word.
     GatewayOnceRudely,
+    /// Answers everything with a status, and asks to come back in 30 seconds.
+    Status(u16),
+    /// A page to sign in on, in TLS with the right certificate.
+    SignIn,
+    /// The same without TLS.
+    PlainSignIn,
     /// No TLS.
     Garbage,
     /// Accepts and drops.
@@ -251,6 +262,10 @@ fn serve(mut tcp: TcpStream, config: Arc<ServerConfig>, talk: Talk, seen: &Seen)
             tcp.write_all(b"220 mail.example.org ESMTP ready, this is no TLS at all\r\n")?;
             return wait_for_end(&mut tcp);
         }
+        Talk::PlainSignIn => {
+            tcp.write_all(sign_in().as_bytes())?;
+            return wait_for_end(&mut tcp);
+        }
         Talk::Silence => return wait_for_end(&mut tcp),
         _ => {}
     }
@@ -271,6 +286,10 @@ fn serve(mut tcp: TcpStream, config: Arc<ServerConfig>, talk: Talk, seen: &Seen)
             Talk::SilenceAfterHandshake => return wait_for_end(&mut tls),
             Talk::CutAnswer => "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{\"stored\"".to_owned(),
             Talk::EndlessHead => format!("HTTP/1.1 200 OK\r\nX-Endless: {}", "a".repeat(3_000)),
+            Talk::Status(status) => {
+                format!("HTTP/1.1 {status} As Told\r\nRetry-After: 30\r\nContent-Length: 0\r\n\r\n")
+            }
+            Talk::SignIn => sign_in(),
             Talk::NoHttp => "SSH-2.0-OpenSSH_9.2p1\r\n\r\n".to_owned(),
             Talk::LargeAnswer | Talk::LargeRecords => {
                 let body = "x".repeat(LARGE_BYTES);
@@ -293,6 +312,12 @@ fn serve(mut tcp: TcpStream, config: Arc<ServerConfig>, talk: Talk, seen: &Seen)
             _ => {}
         }
     }
+}
+
+/// What a hotel's Wi-Fi answers instead of anybody.
+fn sign_in() -> String {
+    let page = "<!doctype html><title>Welcome</title><form>Room number <input name=room></form>";
+    format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n{page}", page.len())
 }
 
 fn wait_for_end(stream: &mut impl Read) -> std::io::Result<()> {

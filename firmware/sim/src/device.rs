@@ -1,0 +1,500 @@
+//! One start of a device, from power on to power off: what `main` and driver of a board are, on this computer.
+
+use crate::chance::Chance;
+use crate::flash::{Flash, FlashError, Part, Place, SETTINGS, SETUP, TIME};
+use crate::picture::Seen;
+use crate::scd41::Scd41;
+use crate::time::World;
+use crate::wire::Wire;
+use casement_core::improv::{Facts, Parser, Session};
+use casement_core::keep::Keep;
+use casement_core::queue::{self, Queue, QueueStatus, Readings};
+use casement_core::{
+    Ack, Actions, Clock, Event, Mark, Millis, Node, Record, Region, Settings, UploadError, Vitals, uplink,
+};
+use casement_net::{Fault, Gateway, HttpsConnection, Limits, Network, Trust, clock};
+use casement_proto::DeviceSettings;
+use casement_proto::device_settings::IMAGE_BYTES_MAX;
+use casement_proto::wire::Batch;
+use casement_sensors::{Bus, Kit, Tuning};
+use edge_nal_std::Stack;
+use embedded_svc::http::client::asynch::Client;
+use futures_lite::future::block_on;
+use mbedtls_rs::TlsReference;
+use std::collections::VecDeque;
+
+/// What a device is made of, and what outlives a start.
+pub struct Board<'t> {
+    /// Its flash.
+    pub flash: Flash,
+    /// The date around it.
+    pub world: World,
+    /// Its sensor.
+    pub sensor: Scd41,
+    /// Mbed TLS, of which there is one in a program.
+    pub tls: TlsReference<'t>,
+    /// Its sockets.
+    pub wire: Wire,
+    /// Its name service.
+    pub names: Stack,
+    /// How long the gateway may take, in real time.
+    pub limits: Limits,
+    /// Where readings wait. [`crate::flash::QUEUE`], or less of it.
+    pub queue: Place,
+    /// When the firmware was made, in milliseconds since 1970.
+    pub built_unix_ms: i64,
+    /// Its chance.
+    pub chance: Chance,
+}
+
+/// The network at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Around {
+    /// Whether the device is connected.
+    pub link: bool,
+    /// Whether a time server answers.
+    pub time_server: bool,
+    /// When to look again, in milliseconds since 1970.
+    pub look_again_ms: i64,
+}
+
+/// The world around a device: what it is asked, and what it is told.
+pub trait Surroundings {
+    /// What is around at this moment; `None` ends the start.
+    fn around(&mut self, unix_ms: i64) -> Option<Around>;
+
+    /// The device waits until a moment. Gives the moment at which it goes on; earlier when something came on the line.
+    fn wait(&mut self, _now_unix_ms: i64, until_unix_ms: i64) -> i64 {
+        until_unix_ms
+    }
+
+    /// How much later the world is after an exchange that took so many real milliseconds.
+    fn exchange_ms(&self, _real_ms: u64) -> u64 {
+        200
+    }
+
+    /// The difference between the real date and the world's: what to add to a real time. Zero in the present.
+    fn world_minus_real_ms(&self, _world_unix_ms: i64) -> i64 {
+        0
+    }
+
+    /// Something happened.
+    fn note(&mut self, _note: &Note<'_>, _unix_ms: i64) {}
+
+    /// Bytes that came on the serial line since the last time.
+    fn serial_read(&mut self) -> Vec<u8> {
+        vec![]
+    }
+
+    /// Bytes for the serial line.
+    fn serial_write(&mut self, _bytes: &[u8]) {}
+}
+
+/// What happens in a device.
+#[derive(Debug)]
+pub enum Note<'a> {
+    /// It started, with this number, and these readings wait.
+    Started {
+        /// Number of the start.
+        boot: u64,
+        /// What waits, by boot and number, oldest first.
+        waiting: Vec<(u64, u64)>,
+    },
+    /// A reading was taken, and kept or not.
+    Kept {
+        /// The reading.
+        record: &'a Record,
+        /// Whether it is on flash.
+        kept: bool,
+    },
+    /// The queue after it was touched.
+    Queue(QueueStatus),
+    /// So many readings were sent.
+    Uploaded {
+        /// How many.
+        sent: u16,
+        /// What became of them.
+        result: &'a Result<Ack, UploadError>,
+        /// What the connection said.
+        fault: Option<Fault>,
+    },
+    /// So many of the oldest readings were let go of.
+    Acknowledged(u16),
+    /// What a person sees.
+    Seen(&'a Seen),
+    /// What the report of the next batch says is wrong.
+    Report(Option<&'static str>),
+    /// The radio is built up anew, or the network joined again.
+    Radio,
+    /// Settings came over the serial line, and worked or not.
+    Provisioned(bool),
+}
+
+/// How a start ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// [`Surroundings::around`] said so.
+    Asked,
+    /// The power failed.
+    Power,
+    /// It restarts by itself: the core wants it, or settings are new. The date goes on.
+    Restart,
+    /// The flash cannot be used at all.
+    Flash(FlashError),
+}
+
+/// Most readings of one batch, as on a board.
+pub const BATCH_MAX: usize = 20;
+const BODY_BYTES: usize = 7_168;
+/// A time server answers this long after the network came.
+const TIME_AFTER_MS: i64 = 3_000;
+/// And is asked again, as on a board.
+const TIME_AGAIN_MS: i64 = 6 * 3_600_000;
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+type Https<'a> = HttpsConnection<'a, Wire, Stack>;
+
+/// Whom a start talks to.
+struct Peer {
+    gateway: Gateway,
+    trust: Trust,
+    token: String,
+}
+
+impl Peer {
+    fn of(settings: &DeviceSettings) -> Option<Self> {
+        let trust = match &settings.ca {
+            Some(der) => Trust::own(der),
+            None => Trust::lets_encrypt(),
+        };
+        let token = settings.token.as_ref()?.reveal().to_string();
+        Some(Self { gateway: Gateway::new(settings.gateway.as_ref()?), trust: trust.ok()?, token })
+    }
+}
+
+struct Running<'a> {
+    node: Node,
+    queue: Queue<Part>,
+    time: Option<Keep<Part>>,
+    client: Option<Client<Https<'a>>>,
+    link: bool,
+    mark: Option<Mark>,
+    sent: u16,
+    started_unix_ms: i64,
+    seen: Seen,
+    reset: &'static str,
+}
+
+impl Board<'_> {
+    /// Power on, until the start ends. `carried` says that it is a restart, through which the date went on.
+    pub fn start(&mut self, around: &mut dyn Surroundings, reset: &'static str, carried: bool) -> Ended {
+        match self.try_start(around, reset, carried) {
+            Ok(ended) => ended,
+            Err(FlashError::Off) => Ended::Power,
+            Err(error) => Ended::Flash(error),
+        }
+    }
+
+    fn try_start(
+        &mut self,
+        around: &mut dyn Surroundings,
+        reset: &'static str,
+        carried: bool,
+    ) -> Result<Ended, FlashError> {
+        let world = self.world.clone();
+        let started_unix_ms = world.unix_ms();
+        let settings = self.settings()?;
+        let mut queue = Queue::open(self.flash.part(self.queue)).map_err(region)?;
+        let boot = queue::next_boot(queue.newest_boot(), self.chance.any());
+        let mut waiting = vec![];
+        queue
+            .peek(|record| {
+                waiting.push((record.boot, record.seq));
+                true
+            })
+            .map_err(region)?;
+        around.note(&Note::Started { boot, waiting }, started_unix_ms);
+        around.note(&Note::Queue(queue.status()), started_unix_ms);
+        let mut time = Keep::open(self.flash.part(TIME)).ok();
+        let mut good = [0; 8];
+        let good =
+            time.as_mut().and_then(|time| time.load(&mut good).ok()?).map(|_| i64::from_le_bytes(good));
+        let mut date = Clock::new(self.built_unix_ms, good);
+        if carried {
+            let _heard = date.hear(casement_core::clock::Source::Carried, started_unix_ms, Millis(0));
+        }
+        let random = (self.chance.any() >> 32) as u32;
+        let node = Node::new(Settings::from(&settings), boot, random).with_clock(date);
+        let mut kit = Kit::new(Bus::new(self.sensor.clone(), world.clone()), tuning(&settings));
+        let peer = Peer::of(&settings);
+        let client = peer.as_ref().map(|peer| self.client(peer));
+        let mut running = Running {
+            seen: Seen::new(&settings),
+            node,
+            queue,
+            time,
+            client,
+            link: false,
+            mark: None,
+            sent: 0,
+            started_unix_ms,
+            reset,
+        };
+        let mut events = VecDeque::from([Event::Queue(running.queue.status())]);
+        let (mut link, mut date_at) = (false, i64::MAX);
+        let (mut parser, mut session) = (Parser::new(), Session::new(peer.is_some()));
+        loop {
+            let Some(now_around) = around.around(world.unix_ms()) else { return Ok(Ended::Asked) };
+            if now_around.link != link {
+                link = now_around.link;
+                date_at = if link { world.unix_ms() + TIME_AFTER_MS } else { i64::MAX };
+                running.link = link;
+                events.push_back(Event::Link(link));
+                if !link {
+                    running.hang_up();
+                }
+            }
+            if world.unix_ms() >= date_at {
+                date_at = world.unix_ms() + TIME_AGAIN_MS;
+                if now_around.time_server {
+                    events.push_back(Event::Clock(world.unix_ms()));
+                }
+            }
+            if running.now(&world) >= kit.wake_at() {
+                let unix_ms = running.node.unix_ms(running.now(&world));
+                block_on(kit.work(running.now(&world), unix_ms));
+            }
+            if events.is_empty() {
+                events.push_back(Event::Due);
+            }
+            let mut wake_at = Millis(0);
+            while let Some(event) = events.pop_front() {
+                let actions = running.node.handle(event, running.now(&world));
+                wake_at = actions.wake_at;
+                if let Some(ended) =
+                    running.obey(&actions, &mut events, around, (&world, &kit, peer.as_ref()))
+                {
+                    return Ok(ended);
+                }
+                if self.flash.is_off() {
+                    return Ok(Ended::Power);
+                }
+            }
+            if running.seen.look(&running.node, &kit, running.now(&world)) {
+                around.note(&Note::Seen(&running.seen), world.unix_ms());
+            }
+            let bytes = around.serial_read();
+            if !bytes.is_empty() && self.listen(&bytes, &mut parser, &mut session, &settings, around)? {
+                return Ok(Ended::Restart);
+            }
+            let wake = started_unix_ms.saturating_add_unsigned(wake_at.min(kit.wake_at()).0);
+            let wake = wake.min(now_around.look_again_ms).min(date_at).max(world.unix_ms() + 1);
+            world.pass_until(around.wait(world.unix_ms(), wake));
+        }
+    }
+
+    fn client<'a>(&'a self, peer: &'a Peer) -> Client<Https<'a>> {
+        let network = Network { tcp: &self.wire, dns: &self.names, tls: self.tls, trust: &peer.trust };
+        Client::wrap(HttpsConnection::new(network, &peer.gateway, self.limits))
+    }
+
+    /// What is set. What was flashed beside the firmware goes over it, once.
+    fn settings(&self) -> Result<DeviceSettings, FlashError> {
+        let mut image = [0; IMAGE_BYTES_MAX];
+        let mut keep = Keep::open(self.flash.part(SETTINGS)).map_err(kept)?;
+        let len = keep.load(&mut image).map_err(kept)?.unwrap_or(0);
+        let settings =
+            image.get(..len).and_then(|image| DeviceSettings::decode(image).ok()).unwrap_or_default();
+        let mut setup = self.flash.part(SETUP);
+        setup.read(0, &mut image)?;
+        if image.iter().all(|byte| *byte == 0xff) {
+            return Ok(settings);
+        }
+        let Ok(settings) = settings.clone().changed_by(&image) else { return Ok(settings) };
+        keep.store(&settings.encode()).map_err(kept)?;
+        setup.erase(0)?;
+        Ok(settings)
+    }
+
+    /// Improv. `true` when there are new settings, which were tried and kept.
+    fn listen(
+        &self,
+        bytes: &[u8],
+        parser: &mut Parser,
+        session: &mut Session,
+        settings: &DeviceSettings,
+        around: &mut dyn Surroundings,
+    ) -> Result<bool, FlashError> {
+        let now = Millis(self.world.unix_ms().unsigned_abs());
+        let networks = [casement_core::improv::Network { ssid: "Simulated", rssi_dbm: -48, secured: true }];
+        let facts =
+            Facts { version: VERSION, chip: "host", name: "Casement sim", settings, networks: &networks };
+        let mut answers = vec![];
+        let mut changed = false;
+        for byte in bytes {
+            parser.push(*byte, now);
+            while let Some(packet) = parser.packet() {
+                let offered = session.take(&packet, &facts, &mut |bytes| answers.extend_from_slice(bytes));
+                let Some(new) = offered else { continue };
+                around.serial_write(&answers);
+                answers.clear();
+                let works = self.reaches(&new);
+                if works {
+                    let mut keep = Keep::open(self.flash.part(SETTINGS)).map_err(kept)?;
+                    keep.store(&new.encode()).map_err(kept)?;
+                    session.connected(&new, &mut |bytes| answers.extend_from_slice(bytes));
+                } else {
+                    session.failed(&mut |bytes| answers.extend_from_slice(bytes));
+                }
+                changed |= works;
+                around.note(&Note::Provisioned(works), self.world.unix_ms());
+            }
+        }
+        around.serial_write(&answers);
+        Ok(changed)
+    }
+
+    /// Whether these settings lead to the gateway, which knows the token. Settings without a gateway only need a network,
+    /// and here there is one.
+    fn reaches(&self, settings: &DeviceSettings) -> bool {
+        let Some(peer) = Peer::of(settings) else { return settings.gateway.is_none() };
+        clock::set(u64::try_from(self.world.unix_ms() / 1_000).unwrap_or(0));
+        let mut client = self.client(&peer);
+        let batch = Batch { boot: None, readings: &[], health: None };
+        let target = uplink::Target { host: peer.gateway.host(), token: &peer.token };
+        let answer = block_on(uplink::post(&mut client, &target, &batch, &mut [0; 512]));
+        // A batch without readings may be refused; by then the token was good.
+        matches!(answer, Ok(_) | Err(UploadError::Refused))
+    }
+}
+
+type Sensors = Kit<Scd41, World>;
+
+impl Running<'_> {
+    fn now(&self, world: &World) -> Millis {
+        Millis(u64::try_from(world.unix_ms() - self.started_unix_ms).unwrap_or(0))
+    }
+
+    /// Does what the core says. Gives how the start ended, if it did.
+    fn obey(
+        &mut self,
+        actions: &Actions,
+        events: &mut VecDeque<Event>,
+        around: &mut dyn Surroundings,
+        (world, kit, peer): (&World, &Sensors, Option<&Peer>),
+    ) -> Option<Ended> {
+        if actions.acknowledge
+            && let Some(mark) = self.mark.take()
+        {
+            // The queue counts what fails below it, and the state machine reads the counter.
+            let _counted = self.queue.acknowledge(mark);
+            around.note(&Note::Acknowledged(self.sent), world.unix_ms());
+        }
+        if let Some(record) = &actions.keep {
+            let kept = self.queue.push(record).is_ok();
+            around.note(&Note::Kept { record, kept }, world.unix_ms());
+        }
+        if actions.acknowledge || actions.keep.is_some() {
+            around.note(&Note::Queue(self.queue.status()), world.unix_ms());
+            events.push_back(Event::Queue(self.queue.status()));
+        }
+        if let Some(unix_ms) = actions.keep_time
+            && let Some(time) = &mut self.time
+        {
+            let _best_effort = time.store(&unix_ms.to_le_bytes());
+        }
+        if let Some(display) = actions.show {
+            self.seen.display = display;
+        }
+        if actions.sample {
+            events.push_back(Event::Sampled(kit.sample(self.now(world))));
+        }
+        if let Some(limit) = actions.upload {
+            let (sent, result) = self.upload(limit, around, world, peer);
+            events.push_back(Event::Uploaded { sent, result });
+        }
+        if actions.reconnect || actions.restart_radio {
+            around.note(&Note::Radio, world.unix_ms());
+            self.hang_up();
+            // A new radio finds no network where there is none.
+            if self.link {
+                events.extend([Event::Link(false), Event::Link(true)]);
+            }
+        }
+        actions.restart.then_some(Ended::Restart)
+    }
+
+    /// Sends the oldest readings, and says what became of them.
+    fn upload(
+        &mut self,
+        limit: u16,
+        around: &mut dyn Surroundings,
+        world: &World,
+        peer: Option<&Peer>,
+    ) -> (u16, Result<Ack, UploadError>) {
+        let nothing = (0, Ok(Ack::default()));
+        let (Some(peer), Some(mut client)) = (peer, self.client.take()) else { return nothing };
+        let now = self.now(world);
+        let mut readings = Readings::<BATCH_MAX>::new();
+        let limit = limit.min(BATCH_MAX as u16);
+        let batch = queue::collect(&mut self.queue, limit, &self.node.timeline(now), &mut readings);
+        let Some((boot, mark)) = batch.ok().flatten() else {
+            self.client = Some(client);
+            return nothing;
+        };
+        self.mark = Some(mark);
+        self.sent = u16::try_from(readings.len()).unwrap_or(u16::MAX);
+        // Certificates are held against the best date there is.
+        clock::set(u64::try_from(self.node.certificate_time(now) / 1_000).unwrap_or(0));
+        let vitals = Vitals {
+            firmware: VERSION,
+            board: "sim",
+            reset: self.reset,
+            rssi: Some(-48),
+            ..Vitals::default()
+        };
+        let health = self.node.report(&vitals, now);
+        around.note(&Note::Report(health.trouble), world.unix_ms());
+        let batch = Batch { boot: Some(boot), readings: &readings, health: Some(&health) };
+        let target = uplink::Target { host: peer.gateway.host(), token: &peer.token };
+        let began = embassy_time::Instant::now();
+        let result = block_on(uplink::post(&mut client, &target, &batch, &mut [0; BODY_BYTES]));
+        let fault = client.connection().last_fault();
+        self.client = Some(client);
+        let result = result.map_err(|error| Fault::tell(fault, error)).map(|ack| Ack {
+            server_time_ms: ack.server_time_ms.map(|real| real + around.world_minus_real_ms(world.unix_ms())),
+            ..ack
+        });
+        world.pass_ms(around.exchange_ms(began.elapsed().as_millis()));
+        around.note(&Note::Uploaded { sent: self.sent, result: &result, fault }, world.unix_ms());
+        (self.sent, result)
+    }
+
+    fn hang_up(&mut self) {
+        if let Some(client) = &mut self.client {
+            block_on(client.connection().close());
+        }
+    }
+}
+
+fn tuning(settings: &DeviceSettings) -> Tuning {
+    let metres = u16::try_from(settings.altitude_m()).unwrap_or(0).min(3_000);
+    let target = settings.self_calibration_ppm();
+    let tuning = Tuning::default().self_calibration(target.is_some());
+    let tuning = target.and_then(|ppm| tuning.target_ppm(ppm).ok()).unwrap_or(tuning);
+    tuning.altitude_m(metres).unwrap_or(tuning)
+}
+
+fn region(error: queue::QueueError<FlashError>) -> FlashError {
+    match error {
+        queue::QueueError::Region(error) => error,
+        _ => FlashError::Outside,
+    }
+}
+
+fn kept(error: casement_core::keep::KeepError<FlashError>) -> FlashError {
+    match error {
+        casement_core::keep::KeepError::Region(error) => error,
+        _ => FlashError::Outside,
+    }
+}

@@ -1,0 +1,31 @@
+//! A Casement device on this computer: the real core, the real TLS client, the real drivers of sensors and the real screens,
+//! with flash in a file, a sensor on paper and a serial line that is a pseudo-terminal.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`device`] | one start of the device, from power on to power off: what a board's `main` and driver are |
+//! | [`flash`] | NOR flash in a file, whose power may fail at any byte |
+//! | [`scd41`] | an SCD41 on an I2C bus of paper, and what can be wrong with it |
+//! | [`room`] | the air it measures |
+//! | [`picture`] | the screen as a picture |
+//! | [`serial`] | a pseudo-terminal, for Improv |
+//! | [`wire`] | its TCP connections |
+//! | [`time`] | the date of the virtual world |
+//! | [`chance`] | chance that repeats |
+//!
+//! Time passes only while the device waits, so a week takes as long as its uploads do. While an upload is under way the
+//! world stands still; afterwards it is as much later as [`device::Surroundings::exchange_ms`] says. Everything that comes
+//! from the gateway's clock is moved by the difference between the world's date and the real one.
+//!
+//! What is not here: updates over the air (the core's state machine has its own exhaustive test), a radio, and the set-up
+//! portal.
+
+pub mod chance;
+pub mod device;
+pub mod flash;
+pub mod picture;
+pub mod room;
+pub mod scd41;
+pub mod serial;
+pub mod time;
+pub mod wire;

@@ -1,0 +1,220 @@
+//! `casement-sim`: a Casement device on this computer. `casement-sim --help` says what can be set.
+
+use anyhow::{Context, Result, bail};
+use casement_net::Limits;
+use casement_proto::DeviceSettings;
+use casement_sim::chance::Chance;
+use casement_sim::device::{Around, Board, Ended, Note, Surroundings};
+use casement_sim::flash::{Flash, QUEUE, SETUP};
+use casement_sim::room::{Room, Source};
+use casement_sim::scd41::{Scd41, recording};
+use casement_sim::serial::Serial;
+use casement_sim::time::World;
+use casement_sim::wire::Wire;
+use clap::Parser;
+use edge_nal_std::Stack;
+use mbedtls_rs::Tls;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A Casement device on this computer: the real core, TLS and screens; flash in a file, a sensor on paper.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Options {
+    /// The flash, 4 MiB; made if it is not there.
+    #[arg(long, value_name = "FILE")]
+    flash: PathBuf,
+    /// Settings to flash beside the firmware before the start, as `casement device image` makes them.
+    #[arg(long, value_name = "IMAGE")]
+    settings: Option<PathBuf>,
+    /// How fast time passes while the device waits. Above 1 the world begins so long ago that it ends in the present.
+    #[arg(long, default_value_t = 1.0, value_name = "X")]
+    speed: f64,
+    /// How long to run, in hours of the world. For ever without it, at speed 1 alone.
+    #[arg(long, value_name = "HOURS")]
+    hours: Option<f64>,
+    /// Writes each new screen into this folder as a PNG, up to a thousand, and the present one as now.png.
+    #[arg(long, value_name = "DIR")]
+    screens: Option<PathBuf>,
+    /// Puts a link to a serial line here; it speaks Improv.
+    #[arg(long, value_name = "PTY")]
+    serial: Option<PathBuf>,
+    /// Lets the power fail now and then while the flash is written, by this seed.
+    #[arg(long, value_name = "SEED")]
+    power_cuts: Option<u64>,
+    /// What the sensor measures: answers of a real SCD4x, nine bytes in hexadecimal on each line. A room without it.
+    #[arg(long, value_name = "FILE")]
+    recorded: Option<PathBuf>,
+}
+
+struct Desk {
+    options: Options,
+    serial: Option<Serial>,
+    end_ms: i64,
+    chance: Chance,
+    flash: Flash,
+    screens: u32,
+    error: Option<anyhow::Error>,
+}
+
+impl Surroundings for Desk {
+    fn around(&mut self, unix_ms: i64) -> Option<Around> {
+        let live = unix_ms < self.end_ms && self.error.is_none();
+        live.then_some(Around { link: true, time_server: true, look_again_ms: i64::MAX })
+    }
+
+    fn wait(&mut self, now_unix_ms: i64, until_unix_ms: i64) -> i64 {
+        let ms = u64::try_from(until_unix_ms - now_unix_ms).unwrap_or(0);
+        let began = embassy_time::Instant::now();
+        let real = Duration::from_secs_f64((ms as f64 / 1_000.0 / self.options.speed).clamp(0.0, 3_600.0));
+        let came = match &mut self.serial {
+            Some(serial) => serial.wait(real),
+            None => {
+                std::thread::sleep(real);
+                false
+            }
+        };
+        let passed = (began.elapsed().as_micros() as f64 / 1_000.0 * self.options.speed) as i64;
+        if came { (now_unix_ms + passed).min(until_unix_ms) } else { until_unix_ms }
+    }
+
+    fn exchange_ms(&self, real_ms: u64) -> u64 {
+        real_ms
+    }
+
+    fn world_minus_real_ms(&self, world_unix_ms: i64) -> i64 {
+        world_unix_ms - real_unix_ms()
+    }
+
+    fn note(&mut self, note: &Note<'_>, unix_ms: i64) {
+        match note {
+            Note::Started { boot, waiting } => {
+                eprintln!("{unix_ms} start {boot}, {} readings wait", waiting.len());
+            }
+            Note::Uploaded { sent, result, fault } => match (result, fault) {
+                (Ok(ack), _) => {
+                    eprintln!("{unix_ms} sent {sent}, {} stored, {} known", ack.stored, ack.duplicate)
+                }
+                (Err(error), Some(fault)) => eprintln!("{unix_ms} not sent: {error} ({fault})"),
+                (Err(error), None) => eprintln!("{unix_ms} not sent: {error}"),
+            },
+            Note::Seen(seen) => {
+                let Some(folder) = &self.options.screens else { return };
+                let written = seen.write(&folder.join("now.png")).and_then(|()| {
+                    if self.screens < 1_000 {
+                        std::fs::copy(folder.join("now.png"), folder.join(format!("{unix_ms}.png")))?;
+                    }
+                    self.screens += 1;
+                    Ok(())
+                });
+                if let Err(error) = written {
+                    self.error = Some(error.into());
+                }
+            }
+            Note::Kept { .. } if self.options.power_cuts.is_some() && self.chance.below(40) == 0 => {
+                self.flash.cut_after(self.chance.below(400));
+            }
+            Note::Provisioned(works) => {
+                eprintln!("{unix_ms} new settings {}", if *works { "work" } else { "do not work" })
+            }
+            _ => {}
+        }
+    }
+
+    fn serial_read(&mut self) -> Vec<u8> {
+        self.serial.as_mut().map(Serial::read).unwrap_or_default()
+    }
+
+    fn serial_write(&mut self, bytes: &[u8]) {
+        if let Some(serial) = &mut self.serial {
+            serial.write(bytes);
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge: the one place of the program that reads the date")]
+fn real_unix_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |past| past.as_millis() as i64)
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    if !(options.speed.is_finite() && options.speed >= 1.0) {
+        bail!("--speed must be 1 or more");
+    }
+    let span_ms = match options.hours {
+        Some(hours) if hours.is_finite() && (0.0..=100_000.0).contains(&hours) => {
+            Some((hours * 3_600_000.0) as i64)
+        }
+        Some(_) => bail!("--hours must be between 0 and 100000"),
+        None if options.speed > 1.0 => {
+            bail!("--speed above 1 needs --hours: where the present is, the future begins")
+        }
+        None => None,
+    };
+    let seed = options.power_cuts.unwrap_or(1);
+    let flash =
+        Flash::open(&options.flash, seed).with_context(|| format!("opening {}", options.flash.display()))?;
+    if let Some(path) = &options.settings {
+        let image = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        DeviceSettings::decode(&image).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+        flash.put(SETUP, &image).map_err(|error| anyhow::anyhow!("flashing the settings: {error:?}"))?;
+    }
+    if let Some(folder) = &options.screens {
+        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    }
+    let source = match &options.recorded {
+        Some(path) => {
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+            recording(&text).map_err(|line| {
+                anyhow::anyhow!("{}:{line}: a line holds nine bytes in hexadecimal", path.display())
+            })?
+        }
+        None => Source::Room(Room::new(seed)),
+    };
+    let serial = match &options.serial {
+        Some(path) => {
+            Some(Serial::open(path).with_context(|| format!("a serial line at {}", path.display()))?)
+        }
+        None => None,
+    };
+    let now_ms = real_unix_ms();
+    let world = World::at(if options.speed > 1.0 { now_ms - span_ms.unwrap_or(0) } else { now_ms });
+    let end_ms = span_ms.map_or(i64::MAX, |span| world.unix_ms() + span);
+    // Mbed TLS draws on it until the program ends.
+    let random = Box::leak(Box::new(StdRng::from_rng(&mut rand::rng())));
+    let tls = Tls::new(random).map_err(|error| anyhow::anyhow!("Mbed TLS: {error:?}"))?;
+    let mut board = Board {
+        flash: flash.clone(),
+        sensor: Scd41::new(world.clone(), source),
+        world,
+        tls: tls.reference(),
+        wire: Wire::default(),
+        names: Stack::new(),
+        limits: Limits::default(),
+        queue: QUEUE,
+        built_unix_ms: 0,
+        chance: Chance::new(seed ^ now_ms.unsigned_abs()),
+    };
+    let chance = Chance::new(seed);
+    let mut desk = Desk { options, serial, end_ms, chance, flash, screens: 0, error: None };
+    let (mut reset, mut carried) = ("power", false);
+    loop {
+        match board.start(&mut desk, reset, carried) {
+            Ended::Asked => break,
+            Ended::Restart => (reset, carried) = ("software", true),
+            Ended::Power => {
+                eprintln!("{} the power failed", board.world.unix_ms());
+                board.flash.power_on();
+                board.sensor.power_cut();
+                board.world.pass_ms(desk.chance.below(600_000));
+                (reset, carried) = ("power", false);
+            }
+            Ended::Flash(error) => bail!("the flash cannot be used: {error:?}"),
+        }
+    }
+    desk.error.map_or(Ok(()), Err)
+}

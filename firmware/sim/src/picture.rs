@@ -1,0 +1,127 @@
+//! What a person sees, as a view and as a picture.
+
+use crate::scd41::Scd41;
+use crate::time::World;
+use casement_core::{Display, Millis, Node, Trouble as Cause};
+use casement_proto::DeviceSettings;
+use casement_screen::{Air, Clock, Page, Setup, Theme, Trouble, View, draw};
+use casement_sensors::Kit;
+use embedded_graphics::Pixel;
+use embedded_graphics::pixelcolor::Rgb565;
+use embedded_graphics::prelude::*;
+use std::convert::Infallible;
+use std::io;
+use std::path::Path;
+
+/// Everything that a screen is drawn from, owned.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Seen {
+    /// What the node wants shown.
+    pub display: Display,
+    /// What the core says is wrong.
+    pub cause: Option<Cause>,
+    /// What the screen says about it.
+    pub trouble: Option<Trouble>,
+    room: String,
+    set_up: bool,
+    utc_offset_min: i16,
+    clock: Option<(u8, u8)>,
+    sensor: Option<&'static str>,
+    temperature_dc: Option<i16>,
+    humidity_pct: Option<u8>,
+}
+
+impl Seen {
+    /// The screen of a device with these settings, before it has anything to show.
+    pub fn new(settings: &DeviceSettings) -> Self {
+        Self {
+            room: settings.room.to_string(),
+            set_up: settings.gateway.is_some(),
+            utc_offset_min: settings.utc_offset_min(),
+            ..Self::default()
+        }
+    }
+
+    /// Looks again. `true` when there is something new, the time of day aside.
+    pub fn look(&mut self, node: &Node, kit: &Kit<Scd41, World>, now: Millis) -> bool {
+        let before = Self { clock: None, ..self.clone() };
+        let unix_ms = node.unix_ms(now);
+        self.cause = node.trouble(now);
+        self.trouble = self.cause.and_then(|cause| Trouble::of(cause, unix_ms.is_some()));
+        self.sensor = kit.fitted(now).next().map(|fitted| fitted.spec.name);
+        let latest = |name: &str| {
+            let values = node.latest(now)?;
+            values.iter().find(|(quantity, _)| quantity.name() == name).map(|(_, value)| *value)
+        };
+        self.temperature_dc = latest("temperature").map(|value| (value * 10.0).round() as i16);
+        self.humidity_pct = latest("humidity").map(|value| value.round() as u8);
+        let minute = unix_ms.map(|unix_ms| {
+            (unix_ms.div_euclid(60_000) + i64::from(self.utc_offset_min)).rem_euclid(24 * 60) as u16
+        });
+        let is_new = *self != before && Self { clock: None, ..self.clone() } != before;
+        self.clock = minute.map(|minute| ((minute / 60) as u8, (minute % 60) as u8));
+        is_new
+    }
+
+    /// Draws it on a screen of 320 × 240 pixels and writes that as a PNG.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let mut frame = Frame { pixels: vec![[0; 3]; (WIDTH * HEIGHT) as usize] };
+        let page = if self.set_up {
+            Page::Air(Air {
+                display: self.display,
+                trouble: self.trouble,
+                sensor: self.sensor,
+                temperature_dc: self.temperature_dc,
+                humidity_pct: self.humidity_pct,
+                ..Air::default()
+            })
+        } else {
+            Page::Setup(Setup { network: "casement-sim", password: "", url: "http://192.168.4.1/" })
+        };
+        let clock = self.clock.map(|(hour, minute)| Clock { hour, minute });
+        let name = if self.room.is_empty() { "Casement" } else { &self.room };
+        let Ok(()) = draw(&View { name, clock, theme: Theme::Light, page }, &mut frame);
+        let mut encoder = png::Encoder::new(std::fs::File::create(path)?, WIDTH, HEIGHT);
+        encoder.set_color(png::ColorType::Rgb);
+        let mut writer = encoder.write_header()?;
+        Ok(writer.write_image_data(frame.pixels.as_flattened())?)
+    }
+}
+
+const WIDTH: u32 = 320;
+const HEIGHT: u32 = 240;
+
+struct Frame {
+    pixels: Vec<[u8; 3]>,
+}
+
+impl OriginDimensions for Frame {
+    fn size(&self) -> Size {
+        Size::new(WIDTH, HEIGHT)
+    }
+}
+
+impl DrawTarget for Frame {
+    type Color = Rgb565;
+    type Error = Infallible;
+
+    fn draw_iter<I: IntoIterator<Item = Pixel<Rgb565>>>(&mut self, pixels: I) -> Result<(), Infallible> {
+        for Pixel(at, color) in pixels {
+            let place = usize::try_from(at.y * WIDTH as i32 + at.x)
+                .ok()
+                .filter(|_| (0..WIDTH as i32).contains(&at.x));
+            if let Some(pixel) = place.and_then(|place| self.pixels.get_mut(place)) {
+                let full = |part: u8, most: u8| (u16::from(part) * 255 / u16::from(most)) as u8;
+                *pixel = [
+                    full(color.r(), Rgb565::MAX_R),
+                    full(color.g(), Rgb565::MAX_G),
+                    full(color.b(), Rgb565::MAX_B),
+                ];
+            }
+        }
+        Ok(())
+    }
+}
