@@ -741,7 +741,7 @@ async fn faults_of_the_machine_are_named() -> Result<()> {
     for beside in ["casement.db-wal", "casement.db-shm"] {
         let _gone = std::fs::remove_file(home.data_dir().join(beside));
     }
-    examine(&home, None).await?.names("store", "problem", &["not a database"], &["backup"])?;
+    examine(&home, None).await?.names("store", "problem", &["not a store of Casement"], &["backup"])?;
 
     std::fs::write(home.config(), "nonsense = 1\n[tls]\nsource = \"acmee\"\n")?;
     let bad = examine(&home, None).await?;

@@ -202,18 +202,17 @@ async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
 
 /// Sorts what the engine says by what somebody can do about it. Result codes: <https://sqlite.org/rescode.html>.
 fn engine(error: sqlx::Error) -> StoreError {
-    let primary = match &error {
-        sqlx::Error::Database(database) => {
-            database.code().and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff)
-        }
+    let code = match &error {
+        sqlx::Error::Database(database) => database.code().and_then(|code| code.parse::<u32>().ok()),
         sqlx::Error::PoolTimedOut => Some(5),
         _ => None,
     };
-    match primary {
-        Some(5 | 6) => StoreError::Busy(error),
-        Some(13) => StoreError::DiskFull(error),
-        Some(11) => StoreError::Damaged("the database disk image is malformed".to_owned()),
-        Some(26) => StoreError::Foreign,
+    match code.map(|code| (code & 0xff, code >> 8)) {
+        Some((5 | 6, _)) => StoreError::Busy(error),
+        // SQLITE_FULL, and SQLITE_IOERR_SHMSIZE: there is no room for the index of the log.
+        Some((13, _) | (10, 19)) => StoreError::DiskFull(error),
+        Some((11, _)) => StoreError::Damaged("the database disk image is malformed".to_owned()),
+        Some((26, _)) => StoreError::Foreign,
         _ => StoreError::Engine(error),
     }
 }
