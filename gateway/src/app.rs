@@ -9,6 +9,7 @@ use crate::intake::{Intake, Writer};
 use crate::keeper::Keeper;
 use crate::live::Live;
 use crate::observe::Counters;
+use crate::releases::Releases;
 use crate::updates::Updates;
 use crate::{api, clock, disk, store, web};
 use anyhow::Context;
@@ -77,7 +78,7 @@ impl App {
             counters,
             budget: Budget::default(),
             keeper: keeper.clone(),
-            firmware: config.firmware_dir(),
+            releases: Releases::of(&config.data_dir),
             updates: Arc::new(Updates::open(&config.data_dir)),
             shutdown: shutdown.clone(),
         });

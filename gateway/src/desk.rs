@@ -9,6 +9,7 @@ use crate::intake::Intake;
 use crate::keeper::Keeper;
 use crate::live::Live;
 use crate::observe::Counters;
+use crate::releases::Releases;
 use crate::store::{Store, StoreError};
 use crate::telemetry::time;
 use crate::updates::Updates;
@@ -16,7 +17,6 @@ use arc_swap::ArcSwap;
 use axum::http::header::{AUTHORIZATION, COOKIE, ORIGIN};
 use axum::http::{Extensions, HeaderMap};
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -57,8 +57,8 @@ pub struct Things {
     pub budget: Budget,
     /// The certificate.
     pub keeper: Keeper,
-    /// Where firmware lies.
-    pub firmware: PathBuf,
+    /// Firmware on disk.
+    pub releases: Releases,
     /// Firmware for devices, and what they report.
     pub updates: Arc<Updates>,
     /// Ends streams that would not end by themselves.

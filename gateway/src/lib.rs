@@ -10,7 +10,7 @@
 //! | desk | [`desk`] |
 //! | services | [`access`], [`intake`], [`simulate`], [`keeper`], [`doctor`], [`backup`], [`updates`] |
 //! | fan-out | [`live`] |
-//! | adapters | [`store`], [`tls`], [`config`], [`observe`], [`machine`], [`images`], [`releases`] |
+//! | adapters | [`store`], [`tls`], [`config`], [`observe`], [`machine`], [`releases`] |
 //! | files | [`disk`] |
 //! | rules (pure) | [`answer`], [`ingest`], [`export`], [`provision`] |
 //! | basic rules (pure) | [`telemetry`], [`guard`], [`renewal`], [`rollout`] |
@@ -38,7 +38,6 @@ pub mod doctor;
 pub mod edge;
 pub mod export;
 pub mod guard;
-pub mod images;
 pub mod ingest;
 pub mod intake;
 pub mod keeper;

@@ -16,7 +16,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("desk", &["desk"]),
     ("services", &["access", "intake", "simulate", "keeper", "doctor", "backup", "updates"]),
     ("fan-out", &["live"]),
-    ("adapters", &["store", "tls", "config", "observe", "machine", "images", "releases"]),
+    ("adapters", &["store", "tls", "config", "observe", "machine", "releases"]),
     ("files", &["disk"]),
     ("rules", &["answer", "ingest", "export", "provision"]),
     ("basic rules", &["telemetry", "guard", "renewal", "rollout"]),

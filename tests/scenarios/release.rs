@@ -175,7 +175,10 @@ async fn an_image_is_sent_whole_or_in_parts_to_devices_and_nobody_else() -> Resu
 }
 
 async fn add_for(home: &Home, board: &str) -> Result<()> {
-    let file = put(home, "other.bin", &image("1.1.0", 5_000))?;
+    let mut bytes = image("1.1.0", 5_000);
+    // An ESP32-C6.
+    bytes[12] = 13;
+    let file = put(home, "other.bin", &bytes)?;
     home.run(&["release", "add", board, "1.1.0", "--image", &file]).await?.expect(0)?;
     Ok(())
 }
@@ -225,6 +228,9 @@ async fn what_is_no_firmware_is_refused_in_words_and_leaves_nothing() -> Result<
         let ran = home.run(&args).await?.expect(1)?;
         assert!(ran.stderr.contains(says) && ran.stderr.contains("fix:"), "{name}: {ran:?}");
     }
+    let args = ["release", "add", "nanoc6", "1.1.0", "--image", file("good")];
+    let ran = home.run(&args).await?.expect(1)?;
+    assert!(ran.stderr.contains("for an ESP32-C3, and nanoc6 has an esp32c6"), "{ran:?}");
     assert!(!home.data_dir().exists(), "nothing was made");
     for args in [
         &["release", "add", "Stamp", "1.1.0", "--image", "x"][..],

@@ -5,8 +5,9 @@ use super::visitor::Admin;
 use crate::answer::flash::{BoardView, FlashView, GatewayView, ImageView};
 use crate::desk::Desk;
 use crate::reading::Device;
+use crate::releases::ReleaseError;
 use crate::store::StoreError;
-use crate::{access, clock, images, provision};
+use crate::{access, clock, provision};
 use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
@@ -32,8 +33,8 @@ pub(super) fn router() -> Router<Desk> {
 }
 
 async fn overview(State(desk): State<Desk>, _admin: Admin) -> Result<Json<FlashView>, ApiError> {
-    let folder = desk.firmware.clone();
-    let found = blocking(move || images::newest(&folder)).await?;
+    let releases = desk.releases.clone();
+    let found = blocking(move || releases.newest_flash_images()).await?;
     let boards = provision::boards().map(|board| BoardView {
         board: board.id,
         chip: board.chip,
@@ -60,13 +61,13 @@ async fn image(
     let Path((board, version)) = asked.map_err(|_| none())?;
     let board = BoardId::parse(&board).ok_or_else(none)?;
     let version: Version = version.parse().map_err(|_| none())?;
-    let folder = desk.firmware.clone();
-    let bytes = blocking(move || images::read(&folder, &board, version)).await?.ok_or_else(none)?;
+    let releases = desk.releases.clone();
+    let bytes = blocking(move || releases.flash_image(&board, version)).await?.ok_or_else(none)?;
     Ok(([(CONTENT_TYPE, "application/octet-stream")], bytes))
 }
 
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    work: impl FnOnce() -> Result<T, ReleaseError> + Send + 'static,
 ) -> Result<T, ApiError> {
     tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)?.map_err(ApiError::internal)
 }

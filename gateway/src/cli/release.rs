@@ -5,7 +5,7 @@ use super::{Context, Done, Failure, Json, list, out, say};
 use crate::releases::{Kept, ReleaseError, Releases};
 use crate::rollout::image::{self, FLASH_BYTES_MAX, ImageError, SLOT_BYTES};
 use crate::rollout::{Rollout, Stage, Tally};
-use crate::updates;
+use crate::{provision, updates};
 use casement_proto::{BoardId, DeviceId, Release as Signed, Version};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -170,6 +170,7 @@ fn run_add(releases: &Releases, data_dir: &Path, add: &Add) -> Done {
                 ImageError::Version(found) => {
                     format!("`casement release add {board} {found} …`, or build it as version {version}")
                 }
+                ImageError::Chip { .. } => format!("build it with `firmware/tools/image {board}`"),
                 ImageError::TooLarge { .. } => "make it smaller; no device has room for it".to_owned(),
                 ImageError::NoPartitions | ImageError::Different => {
                     "give the casement-BOARD.bin of the same run of firmware/tools/image".to_owned()
@@ -186,6 +187,10 @@ fn run_add(releases: &Releases, data_dir: &Path, add: &Add) -> Done {
         }
     };
     let found = image::look(&ota).map_err(bad(&add.image))?;
+    // A board of one's own is in no table; then it is whoever builds for it who knows.
+    if let Some(known) = provision::boards().find(|known| known.id == board.as_str()) {
+        found.runs_on(&board, known.chip).map_err(bad(&add.image))?;
+    }
     if let Some(other) = found.version.clone().filter(|says| *says != version.to_string()) {
         return Err(bad(&add.image)(ImageError::Version(other)));
     }

@@ -43,11 +43,6 @@ impl Config {
         self.data_dir.join("acme")
     }
 
-    /// Where firmware lies: `BOARD/VERSION/flash.bin`.
-    pub fn firmware_dir(&self) -> PathBuf {
-        self.data_dir.join("firmware")
-    }
-
     /// Held by the process that keeps its data there.
     pub fn lock_file(&self) -> PathBuf {
         self.data_dir.join("casement.lock")

@@ -2,7 +2,7 @@
 //! (<https://docs.espressif.com/projects/esptool/en/latest/esp32/advanced-topics/firmware-image-format.html>).
 
 use aws_lc_rs::digest::{SHA256, digest};
-use casement_proto::release::IMAGE_BYTES_MAX;
+use casement_proto::release::{BoardId, IMAGE_BYTES_MAX};
 
 /// Largest firmware, in bytes: a slot of the partition table, which `firmware/tools/partitions.py` makes the same on all
 /// boards.
@@ -52,6 +52,16 @@ pub enum ImageError {
     /// Its own hash says that it is damaged.
     #[error("the image is damaged: its hash is wrong")]
     Hash,
+    /// It is for another chip than the board has.
+    #[error("the image is for an {image}, and {board} has an {chip}")]
+    Chip {
+        /// What the image is for.
+        image: String,
+        /// The board that was named.
+        board: BoardId,
+        /// Its chip.
+        chip: &'static str,
+    },
     /// It says it is another version. A device that took it would fetch it again and again.
     #[error("the image says it is version {0}")]
     Version(String),
@@ -61,6 +71,20 @@ pub enum ImageError {
     /// A whole flash with something else in it.
     #[error("the image of the whole flash holds another firmware than the one beside it")]
     Different,
+}
+
+impl Image {
+    /// Whether it is for a board with this chip, which is given as tools write it: `esp32c3`. The bootloader of another
+    /// one refuses it, after the whole way over the air.
+    ///
+    /// # Errors
+    /// [`ImageError::Chip`].
+    pub fn runs_on(&self, board: &BoardId, chip: &'static str) -> Result<(), ImageError> {
+        if self.chip.replace('-', "").eq_ignore_ascii_case(chip) {
+            return Ok(());
+        }
+        Err(ImageError::Chip { image: self.chip.clone(), board: *board, chip })
+    }
 }
 
 /// Looks at an image of firmware from its first to its last byte.
@@ -222,6 +246,17 @@ mod tests {
         assert_eq!(look(&text), Err(ImageError::Magic(b'P')));
         let large = SLOT_BYTES + 1;
         assert_eq!(look(&vec![0xe9; large]), Err(ImageError::TooLarge { bytes: large, max: SLOT_BYTES }));
+    }
+
+    #[test]
+    fn an_image_runs_on_its_own_chip_alone() {
+        let board = BoardId::parse("stamp-c3").unwrap();
+        let found = look(&made(5, "1.4.0", 500)).unwrap();
+        assert_eq!(found.runs_on(&board, "esp32c3"), Ok(()));
+        for other in ["esp32", "esp32c6", "esp32s3", ""] {
+            let refused = ImageError::Chip { image: "ESP32-C3".to_owned(), board, chip: other };
+            assert_eq!(found.runs_on(&board, other), Err(refused), "{other}");
+        }
     }
 
     #[test]

@@ -13,17 +13,25 @@
 //! A release is put together under another name and renamed, so it is there whole or not at all. Folders whose
 //! name is no board or no version are passed over.
 
+mod flash;
+
+pub use flash::FlashImage;
+
 use crate::disk::{self, Lock, LockError};
 use crate::rollout::Rollout;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use casement_proto::release::MANIFEST_BYTES_MAX;
 use casement_proto::{BoardId, Release, SignedRelease, Version};
+use flash::FLASH_FILE;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Largest file of stages and holds that is read, in bytes.
 const ROLLOUT_BYTES_MAX: u64 = 1 << 20;
+
+/// Most entries of a folder that are looked at.
+const ENTRIES_MAX: usize = 1_000;
 
 /// Why something about releases cannot be done.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +156,7 @@ impl Releases {
             disk::write_private(&path, bytes).map_err(at(&path))
         };
         let written = write("ota.bin", ota)
-            .and_then(|()| flash.map_or(Ok(()), |flash| write("flash.bin", flash)))
+            .and_then(|()| flash.map_or(Ok(()), |flash| write(FLASH_FILE, flash)))
             .and_then(|()| write("release", &signed.encode()))
             .and_then(|()| fs::rename(&temporary, &end).map_err(at(&end)));
         if written.is_err() {
@@ -183,13 +191,11 @@ impl Releases {
     /// # Errors
     /// When a folder cannot be read.
     pub fn list(&self) -> Result<Vec<Kept>, ReleaseError> {
-        let mut boards: Vec<_> = names(&self.dir)?.iter().filter_map(|name| BoardId::parse(name)).collect();
-        boards.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         let mut found = Vec::new();
         // To look makes no key.
         let key = self.dir.join("signing.key");
         let key = key.exists().then(|| self.public_key()).transpose()?;
-        for board in boards {
+        for board in self.boards()? {
             for signed in self.of_board(&board)? {
                 let folder = self.folder(&board, signed.release.version);
                 let signature = |key: &[u8; 32]| {
@@ -199,7 +205,7 @@ impl Releases {
                 };
                 found.push(Kept {
                     release: signed.release,
-                    has_flash: folder.join("flash.bin").exists(),
+                    has_flash: folder.join(FLASH_FILE).exists(),
                     whole: key.as_ref().is_some_and(signature)
                         && hash_of(&folder.join("ota.bin")).is_ok_and(|(size, hash)| {
                             (size, hash) == (signed.release.size.into(), signed.release.sha256)
@@ -215,10 +221,6 @@ impl Releases {
     /// # Errors
     /// When a folder cannot be read.
     pub fn of_board(&self, board: &BoardId) -> Result<Vec<SignedRelease>, ReleaseError> {
-        let folder = self.dir.join(board.as_str());
-        let mut versions: Vec<Version> =
-            names(&folder)?.iter().filter_map(|name| name.parse().ok()).collect();
-        versions.sort_unstable();
         let readable = |version: Version| match self.manifest(board, version) {
             Some(signed) => Some(signed),
             None => {
@@ -226,7 +228,7 @@ impl Releases {
                 None
             }
         };
-        Ok(versions.into_iter().filter_map(readable).collect())
+        Ok(self.versions(board)?.into_iter().filter_map(readable).collect())
     }
 
     /// The manifest of a release.
@@ -310,18 +312,20 @@ fn read_key(path: &Path) -> Result<Ed25519KeyPair, ReleaseError> {
     Ed25519KeyPair::from_pkcs8(&bytes).map_err(|_| ReleaseError::KeyBroken(path.to_owned()))
 }
 
-/// The names of the folders in a folder; none when it is not there.
+/// The names of the folders in a folder, of at most [`ENTRIES_MAX`] entries; none when it is not there.
 fn names(folder: &Path) -> Result<Vec<String>, ReleaseError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
         Err(error) => return Err(at(folder)(error)),
     };
     let name = |entry: io::Result<fs::DirEntry>| {
         let entry = entry.ok().filter(|entry| entry.path().is_dir())?;
         entry.file_name().into_string().ok()
     };
-    Ok(entries.filter_map(name).collect())
+    Ok(entries.take(ENTRIES_MAX).filter_map(name).collect())
 }
 
 fn read_within(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
