@@ -24,7 +24,7 @@ async fn an_administrator_gets_the_newest_image_and_a_device_with_its_settings()
     assert_eq!(of("nanoc6")["chip"], "esp32c6");
     assert!(of("core2")["image"].is_null() && of("core2")["flash_mib"] == 16, "{overview}");
     assert!(
-        overview["gateway"]["problem"].is_null() && overview["gateway"]["until_ms"].is_i64(),
+        overview["gateway"]["problem"].is_null() && overview["gateway"]["until_ms"].is_null(),
         "{overview}"
     );
     let url = of("nanoc6")["image"]["url"].as_str().unwrap_or_default().to_owned();

@@ -108,8 +108,8 @@ fn the_gateway_and_a_device_understand_each_other() {
         return;
     };
     let gateway = start(&binary);
-    let certificate = CertificateDer::from_pem_file(gateway.folder.join("data/certs/self-signed.pem"));
-    let certificate = certificate.expect("the gateway's certificate");
+    let certificate = CertificateDer::from_pem_file(gateway.folder.join("data/certs/own-authority.pem"));
+    let certificate = certificate.expect("the gateway's authority");
     let tcp = edge_nal_std::Stack::new();
     with_tls(|tls| {
         // The certificate was made a moment ago, by the real clock.

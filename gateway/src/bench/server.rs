@@ -161,7 +161,7 @@ impl Home {
 
     /// TLS that trusts the certificate this home's gateway has made.
     fn trusting(&self) -> Result<TlsConnector, BenchError> {
-        let file = self_signed::certificate(&self.data().join("certs"));
+        let file = self_signed::authority_certificate(&self.data().join("certs"));
         let certificate = CertificateDer::from_pem_file(file)
             .map_err(|_| self.said("the gateway's certificate cannot be read"))?;
         let mut roots = RootCertStore::empty();

@@ -190,7 +190,7 @@ fn tell(wanted: &[Wanted], rotated: &[String], settings: &DeviceSettings, trust:
     }
     if let Some(until_ms) = trust.until_ms {
         say(&format!(
-            "The gateway's certificate is its own and ends {}; a month before it is made anew, and devices must then be set up again. tls.source = \"acme\" spares that.",
+            "The certificate in tls.files signs itself and ends {}; devices must be set up again when another one takes its place. tls.source = \"acme\" or \"self-signed\" spares that.",
             time::rfc3339(until_ms)
         ));
     }

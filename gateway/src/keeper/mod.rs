@@ -16,7 +16,6 @@ use crate::observe::CertificateCounters;
 use crate::renewal::schedule::{self, Next};
 use crate::renewal::{Attempt, Memory};
 use crate::tls::acme;
-use crate::tls::pair::Pair;
 use crate::tls::{Certificates, Origin, TlsError, self_signed};
 use crate::{clock, disk};
 use arc_swap::ArcSwap;
@@ -374,10 +373,7 @@ pub async fn peek(config: &Config, now_ms: i64) -> Result<CertificateView, TlsEr
     let plan = Plan::of(config, &config.listen.http, &config.listen.https);
     let (pair, origin) = match first(&plan, &places) {
         Some(found) => found,
-        None => {
-            let own = self_signed::certificate(&places.certs);
-            (Pair::from_files(&own, &own.with_extension("key"))?, Origin::SelfSigned)
-        }
+        None => (self_signed::read(&places.certs)?, Origin::SelfSigned),
     };
     let mut memory = remembered(&places);
     let there = (origin == Origin::Acme).then_some(&pair.facts);

@@ -3,7 +3,6 @@
 use super::{Keeper, Places, Plan, first};
 use crate::config::{Config, TlsSource};
 use crate::renewal::Certificate;
-use crate::tls::pair::Pair;
 use crate::tls::{Origin, TlsError, self_signed};
 
 /// Whose roots the firmware has built in, as the organisation in a certificate's issuer says it
@@ -20,7 +19,7 @@ pub struct Trust {
     pub authority: Option<Vec<u8>>,
     /// The names that they will find in the gateway's certificate; none when it is still to come and its names with it.
     pub names: Vec<String>,
-    /// When they must be told anew, in unix milliseconds: a certificate that signs itself is its own authority.
+    /// When they must be told anew, in unix milliseconds: a certificate in a file that signs itself is its own authority.
     pub until_ms: Option<i64>,
 }
 
@@ -72,10 +71,7 @@ pub fn trust(config: &Config) -> Result<Trust, NoTrust> {
     let (pair, origin) = match first(&plan, &places) {
         Some(found) => found,
         None if to_come(&plan) => return Ok(promised(&plan)),
-        None => {
-            let own = self_signed::certificate(&places.certs);
-            (Pair::from_files(&own, &own.with_extension("key"))?, Origin::SelfSigned)
-        }
+        None => (self_signed::read(&places.certs)?, Origin::SelfSigned),
     };
     let chain: Vec<&[u8]> = pair.certified.cert.iter().map(AsRef::as_ref).collect();
     decide(&plan, &chain, &pair.facts, origin, pair.publicly_trusted)
@@ -182,8 +178,13 @@ mod tests {
             given(decide(&own, &[leaf, middle], &staging, Origin::Acme, false)),
             Some((Some(middle.to_vec()), None))
         );
+        // Made here: the gateway's own authority stays when the certificate goes.
         assert_eq!(
-            given(decide(&here, &[leaf], &selfish, Origin::SelfSigned, false)),
+            given(decide(&here, &[leaf, root], &selfish, Origin::SelfSigned, false)),
+            Some((Some(root.to_vec()), None))
+        );
+        assert_eq!(
+            given(decide(&files, &[leaf], &selfish, Origin::Files, false)),
             Some((Some(leaf.to_vec()), Some(7)))
         );
         let waiting = decide(&own, &[leaf], &selfish, Origin::SelfSigned, false);

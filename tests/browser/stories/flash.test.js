@@ -151,7 +151,7 @@ test('from plug-in to a live value in at most six actions', async (t) => {
   assert.ok(board.opened.includes(921_600), `at ${board.opened}`);
   const { device, room, ssid, gateway: url } = told;
   assert.deepEqual({ device, room, ssid, url }, { device: 'room-101', room: 'Room 101', ssid: 'Schule', url: gateway.url });
-  const own = new X509Certificate(readFileSync(join(home.dataDir, 'certs/self-signed.pem')));
+  const own = new X509Certificate(readFileSync(join(home.dataDir, 'certs/own-authority.pem')));
   assert.equal(told.ca, own.raw.toString('hex'));
   assert.ok(!sent.some(({ url: to, body }) => `${to}${body}`.includes(PASSWORD)), 'the password of the Wi-Fi goes to the device and nowhere else');
   assert.ok(!gateway.log.includes(told.token) && !gateway.log.includes('cas_dev_'), 'the token is not logged');
@@ -276,7 +276,7 @@ test('firmware that does not talk over the cable finds its settings in flash', a
   assert.ok(sector.subarray(length).every((byte) => byte === 0xff), 'the rest is as if erased');
   assert.ok(sector.includes(PASSWORD) && sector.includes(gateway.url));
   const token = sector.toString('latin1').match(/cas_dev_[0-9a-f]{64}/)[0];
-  const ca = new X509Certificate(readFileSync(join(home.dataDir, 'certs/self-signed.pem'))).raw.toString('hex');
+  const ca = new X509Certificate(readFileSync(join(home.dataDir, 'certs/own-authority.pem'))).raw.toString('hex');
   assert.equal(await measure({ gateway: gateway.url, token, ca }, { co2: 700 }), 200);
   await phase(tab, 'live');
   tab.clean();

@@ -205,7 +205,7 @@ pub(super) fn certificate(config: &Config) -> OnDisk {
             if matches!(cert.try_exists(), Ok(false)) {
                 return OnDisk::NotYet;
             }
-            Pair::from_files(&cert, &cert.with_extension("key"))
+            self_signed::read(&config.certs_dir())
         }
     };
     match read {

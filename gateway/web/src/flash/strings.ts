@@ -65,7 +65,7 @@ export const words = {
   notSecure: 'Browsers let only pages over HTTPS talk to a board. Open this one under https://.',
   unreachable: (host: string) => `This page is open under ${host}, an address that means “this machine” wherever it is used: a device cannot find the gateway under it. Open the page under the gateway’s name or its address in the network.`,
   wrongName: (host: string, names: string) => `The gateway’s certificate is for ${names}, not for ${host}: devices would refuse it. Open this page under one of these names.`,
-  own: (date: string) => `The gateway’s certificate is its own and ends on ${date}; a month before, it is made anew and devices must be set up again. With a certificate of an authority they need not.`,
+  own: (date: string) => `The gateway’s certificate signs itself and ends on ${date}; devices must be set up again when another one takes its place. With a certificate of an authority they need not.`,
   noImages: 'This gateway has no firmware yet.',
   noImagesText: 'Put an image into its data folder, as `firmware/stamp-c3/1.0.0/flash.bin`, and load this page again. A board that runs Casement already can be set up all the same.',
 
