@@ -124,6 +124,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("pco", &["store"]),
     ("prometheus_client", &["observe"]),
     ("rcgen", &["tls"]),
+    ("qrcodegen_no_heap", &["cli"]),
     ("rumqttc", &[]),
     ("rpassword", &["cli"]),
     ("rust_embed", &["web"]),

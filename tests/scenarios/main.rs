@@ -7,6 +7,7 @@ mod bench;
 mod certificate;
 mod certificate_files;
 mod certificate_hostile;
+mod claim;
 mod cli;
 mod doctor;
 mod durability;

@@ -4,6 +4,7 @@ mod backup;
 mod bench;
 mod cert;
 mod check;
+mod claim;
 mod device;
 mod doctor;
 mod export;
@@ -51,6 +52,8 @@ enum Command {
     Demo(serve::Demo),
     /// Check the configuration and print what is in force
     Check,
+    /// Print a link that signs an administrator in, once
+    Claim(claim::Claim),
     /// The certificate: state, renewal, import
     #[command(subcommand)]
     Cert(cert::Cert),
@@ -225,6 +228,7 @@ async fn run(command: Command, context: &Context) -> Done {
         Command::Serve => serve::serve(context).await,
         Command::Demo(demo) => serve::demo(demo, context).await,
         Command::Check => check::check(context),
+        Command::Claim(claim) => claim::run(claim, context).await,
         Command::Cert(command) => cert::run(command, context).await,
         Command::Doctor(doctor) => doctor::run(doctor, context).await,
         Command::Device(command) => device::run(command, context).await,
