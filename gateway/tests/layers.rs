@@ -32,6 +32,7 @@ const PURE: &[&str] = &[
     "backup::header",
     "config::file",
     "config::keys",
+    "config::starter",
     "doctor::checks",
     "doctor::facts",
     "edge::redirect",

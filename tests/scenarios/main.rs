@@ -15,6 +15,7 @@ mod first_run;
 mod flash;
 mod full_disk;
 mod ingest;
+mod init;
 mod load;
 mod memory_and_start;
 mod postgres;

@@ -10,6 +10,7 @@ mod doctor;
 mod export;
 mod image;
 mod import;
+mod init;
 mod list;
 mod release;
 mod restore;
@@ -46,6 +47,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Set a gateway up: checks, configuration, start, certificate, a link for its first administrator
+    Init(init::Init),
     /// Run the gateway in the foreground
     Serve,
     /// Run a gateway with simulated rooms, readable by everybody
@@ -225,6 +228,7 @@ pub fn main() -> ExitCode {
 
 async fn run(command: Command, context: &Context) -> Done {
     match command {
+        Command::Init(init) => init::run(init, context).await,
         Command::Serve => serve::serve(context).await,
         Command::Demo(demo) => serve::demo(demo, context).await,
         Command::Check => check::check(context),
