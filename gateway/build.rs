@@ -14,6 +14,7 @@ const SOURCES: &[&str] = &[
     "scripts",
     "index.html",
     "login.html",
+    "claim.html",
     "package.json",
     "package-lock.json",
     "vite.config.ts",
@@ -54,7 +55,7 @@ fn none(out: &Path) -> PathBuf {
     let page = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title><!--casement:title--></title>\
                 <p>This gateway was built without its pages, on purpose (CASEMENT_WEB=none). The API works.</p>\
                 <!--casement:content--></html>\n";
-    for name in ["index.html", "login.html"] {
+    for name in ["index.html", "login.html", "claim.html"] {
         fs::write(dist.join(name), page).expect("OUT_DIR can be written");
     }
     dist

@@ -36,6 +36,32 @@ pub enum Denied {
     Store(#[from] StoreError),
 }
 
+/// How long the link of a claim is good, in milliseconds.
+pub const CLAIM_MS: i64 = 3_600_000;
+
+/// Why the link of a claim does not sign anybody in.
+#[derive(Debug, thiserror::Error)]
+pub enum NoClaim {
+    /// No such link was made, or so long ago that it is forgotten.
+    #[error("no such link was made")]
+    Unknown,
+    /// It signed somebody in, or a newer one took its place.
+    #[error("the link was used, or a newer one was made")]
+    Used,
+    /// Its time is over.
+    #[error("the link is over")]
+    Over,
+    /// Too many wrong guesses from this address.
+    #[error("too many wrong guesses from this address")]
+    Wait {
+        /// How long to wait.
+        seconds: u64,
+    },
+    /// The store cannot be asked.
+    #[error("the store cannot be asked")]
+    Store(#[from] StoreError),
+}
+
 /// Knows tokens.
 pub struct Access {
     store: Arc<dyn Store>,
@@ -65,6 +91,7 @@ impl Access {
             // What a session may is decided when it is made, and it dies with its token.
             Scope::Session { admin: false, .. } => Ok(Who::Reader),
             Scope::Session { admin: true, .. } => Ok(Who::Admin),
+            Scope::Claim => Err(self.wrong(peer, now_ms)),
         }
     }
 
@@ -91,6 +118,41 @@ impl Access {
         let (secret, session) = issue(TokenKind::Session, scope, None, now_ms, Some(now_ms + SESSION_MS));
         self.store.add_token(&session).await?;
         Ok(secret)
+    }
+
+    /// Signs an administrator in by a claim, once; gives the session's secret for a cookie.
+    ///
+    /// The session belongs to an admin token of its own, whose secret nobody has: it stands in the list, and revoking it
+    /// ends the session.
+    ///
+    /// # Errors
+    /// [`NoClaim`].
+    pub async fn sign_in_by(&self, claim: &str, peer: IpAddr, now_ms: i64) -> Result<Secret, NoClaim> {
+        let found = self.store.token(&guard::hash(claim)).await?;
+        let Some(claim) = found.filter(|token| token.scope == Scope::Claim) else {
+            return Err(self.no_claim(NoClaim::Unknown, peer, now_ms));
+        };
+        if claim.expires_ms.is_none_or(|end| end <= now_ms) {
+            return Err(self.no_claim(NoClaim::Over, peer, now_ms));
+        }
+        // Whoever marks it as used has it, however many come at once, and from whichever process.
+        if !self.store.revoke_token(claim.id, now_ms).await? {
+            return Err(self.no_claim(NoClaim::Used, peer, now_ms));
+        }
+        let name = Some("signed in by a link".to_owned());
+        let (_nobody_has_it, admin) = issue(TokenKind::Api, Scope::Admin, name, now_ms, None);
+        let parent = self.store.add_token(&admin).await?;
+        let scope = Scope::Session { parent, admin: true };
+        let (secret, session) = issue(TokenKind::Session, scope, None, now_ms, Some(now_ms + SESSION_MS));
+        self.store.add_token(&session).await?;
+        Ok(secret)
+    }
+
+    fn no_claim(&self, why: NoClaim, peer: IpAddr, now_ms: i64) -> NoClaim {
+        match self.wrong(peer, now_ms) {
+            Denied::Wait { seconds } => NoClaim::Wait { seconds },
+            Denied::Unknown | Denied::Store(_) => why,
+        }
     }
 
     /// Signs a browser out.
@@ -121,6 +183,21 @@ pub async fn device_token(
     now_ms: i64,
 ) -> Result<Secret, StoreError> {
     let (secret, token) = issue(TokenKind::Device, Scope::Device(device), None, now_ms, None);
+    store.add_token(&token).await?;
+    Ok(secret)
+}
+
+/// Makes a claim, which signs one administrator in within [`CLAIM_MS`]. One that nobody has used is over then.
+///
+/// # Errors
+/// When the store cannot be written.
+pub async fn claim(store: &dyn Store, now_ms: i64) -> Result<Secret, StoreError> {
+    for token in store.tokens().await? {
+        if token.scope == Scope::Claim && alive(&token, now_ms) {
+            store.revoke_token(token.id, now_ms).await?;
+        }
+    }
+    let (secret, token) = issue(TokenKind::Claim, Scope::Claim, None, now_ms, Some(now_ms + CLAIM_MS));
     store.add_token(&token).await?;
     Ok(secret)
 }

@@ -34,6 +34,18 @@ pub fn private_dir(path: &Path) -> io::Result<()> {
 /// # Errors
 /// When any step fails; the old file is then untouched.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_whole(path, bytes, 0o600)
+}
+
+/// Writes a file that everybody may read, such as a configuration; after a crash the old one or the new one is there.
+///
+/// # Errors
+/// When any step fails; the old file is then untouched.
+pub fn write_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_whole(path, bytes, 0o644)
+}
+
+fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let dir = path.parent().ok_or_else(|| io::Error::other("a file needs a folder"))?;
     let mut name = path.file_name().ok_or_else(|| io::Error::other("a file needs a name"))?.to_owned();
     name.push(".new");
@@ -43,14 +55,35 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
+        options.mode(mode);
     }
     let mut file = options.open(&temp)?;
+    // Whatever the umask is, and whatever a crash left under that name.
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
     as_the_folder(&file, dir)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&temp, path)?;
     File::open(dir)?.sync_all()
+}
+
+/// Makes an empty file that only this user may read, where there is none. What root makes belongs to the folder's owner.
+///
+/// # Errors
+/// When it cannot be made; one that is there is none.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    match options.open(path) {
+        Ok(file) => as_the_folder(&file, folder_of(path)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// A private file for the time being, gone when dropped. What a process that was killed left under the same name is

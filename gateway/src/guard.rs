@@ -36,6 +36,8 @@ pub enum TokenKind {
     Api,
     /// A signed-in browser.
     Session,
+    /// Signs an administrator in, once.
+    Claim,
 }
 
 impl TokenKind {
@@ -44,6 +46,7 @@ impl TokenKind {
             Self::Device => "cas_dev_",
             Self::Api => "cas_api_",
             Self::Session => "cas_ses_",
+            Self::Claim => "cas_clm_",
         }
     }
 }
@@ -54,10 +57,27 @@ pub const TOKEN_BYTES: usize = 32;
 /// Longest token that is looked at, in bytes.
 pub const TOKEN_TEXT_MAX: usize = 128;
 
+/// Random bytes of a claim: 160 bits for the hour that it lives, so that its link fits into a small QR code.
+const CLAIM_BYTES: usize = 20;
+
+/// Digits of a claim, five bits each (RFC 4648 §6, in lower case).
+const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
 /// Makes the token of a kind from random bytes.
 pub fn token(kind: TokenKind, random: &[u8; TOKEN_BYTES]) -> Secret {
-    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    Secret(format!("{}{hex}", kind.prefix()))
+    let digits: String = match kind {
+        TokenKind::Device | TokenKind::Api | TokenKind::Session => {
+            random.iter().map(|byte| format!("{byte:02x}")).collect()
+        }
+        TokenKind::Claim => {
+            let bits = |at: usize| random.get(at / 8).is_some_and(|byte| byte >> (7 - at % 8) & 1 == 1);
+            (0..CLAIM_BYTES * 8 / 5)
+                .map(|digit| (0..5).fold(0, |number, bit| number * 2 + usize::from(bits(digit * 5 + bit))))
+                .map(|number| char::from(DIGITS.get(number).copied().unwrap_or(b'a')))
+                .collect()
+        }
+    };
+    Secret(format!("{}{digits}", kind.prefix()))
 }
 
 /// The part of a token that may be shown in a list.
@@ -143,6 +163,20 @@ mod tests {
         assert_eq!(format!("{secret:?}"), "***");
         assert_eq!(hint(&secret), "cas_dev_abab");
         assert_ne!(hash(secret.reveal()), hash("cas_dev_"));
+    }
+
+    #[test]
+    fn a_claim_is_short_and_every_bit_of_it_counts() {
+        let claim = |random: [u8; TOKEN_BYTES]| token(TokenKind::Claim, &random);
+        // RFC 4648 §10, as far as whole groups of five bytes go.
+        let mut random = [0; TOKEN_BYTES];
+        random[..5].copy_from_slice(b"fooba");
+        assert_eq!(claim(random).reveal(), format!("cas_clm_mzxw6ytb{}", "a".repeat(24)));
+        for bit in 0..CLAIM_BYTES * 8 {
+            let mut random = [0; TOKEN_BYTES];
+            random[bit / 8] = 0x80 >> (bit % 8);
+            assert_ne!(claim(random), claim([0; TOKEN_BYTES]), "bit {bit}");
+        }
     }
 
     #[test]

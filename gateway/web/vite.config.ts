@@ -28,7 +28,7 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     // scripts/finish.mjs looks up hashed names in it, and removes it.
     manifest: true,
-    rolldownOptions: { input: ['index.html', 'login.html'] },
+    rolldownOptions: { input: ['index.html', 'login.html', 'claim.html'] },
   },
   // `npm run dev` shows the pages against a running gateway.
   server: {

@@ -51,7 +51,8 @@ pub struct CertificateView {
     pub verdict: Verdict,
     /// The state in one sentence or two.
     pub headline: String,
-    wanted: Vec<String>,
+    /// The names that it should have.
+    pub wanted: Vec<String>,
     /// The certificate that is shown.
     pub shown: ShownView,
     hsts: bool,

@@ -207,6 +207,18 @@ async fn followed(config: &Config, request: &Request, gone: impl Fn() -> bool) -
     })
 }
 
+/// Orders a certificate while no gateway runs.
+pub(super) async fn order_alone(config: &Config, request: Request) -> Result<Attempt, Failure> {
+    match Lock::take(&config.lock_file()) {
+        Ok(lock) => alone(config, request, lock).await,
+        Err(LockError::Held(_)) => Err(Failure::new(
+            "a gateway has been started meanwhile",
+            "it orders the certificate itself: casement cert status",
+        )),
+        Err(LockError::Unusable(error)) => Err(unusable(&config.lock_file(), &error)),
+    }
+}
+
 /// Nobody runs: this process opens the door just for the authority.
 async fn alone(config: &Config, request: Request, lock: Lock) -> Result<Attempt, Failure> {
     let door = Door::open(config, lock).await?;

@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Exit code of a gateway with problems.
-const TROUBLED: i32 = 3;
+pub(super) const TROUBLED: u8 = 3;
 
 /// Width of the column with the names of checks.
 const TITLE_WIDTH: usize = 15;
@@ -31,7 +31,7 @@ pub(super) struct Doctor {
 }
 
 /// An address with or without a port; 53 without.
-fn server(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn server(text: &str) -> Result<SocketAddr, String> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     match (text.parse::<SocketAddr>(), bare.parse::<IpAddr>()) {
         (Ok(address), _) => Ok(address),
@@ -57,17 +57,17 @@ pub(super) async fn run(doctor: Doctor, context: &Context) -> Done {
             .map_err(|error| Failure::new(error, "report this"))?;
         out(&format!("{json}\n"))?;
     } else {
-        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        out(&page(&report, facts, &Paint { colour }))?;
+        out(&page(&report, facts, &Paint::when(std::io::stdout().is_terminal())))?;
     }
     if report.count(Status::Problem) > 0 {
         // A file system that does not answer must not keep the process, and there is nothing left to say.
-        std::process::exit(TROUBLED);
+        std::process::exit(TROUBLED.into());
     }
     Ok(())
 }
 
-fn progress() -> ProgressBar {
+/// A sign of life on a terminal.
+pub(super) fn progress() -> ProgressBar {
     if !watched() {
         return ProgressBar::hidden();
     }
@@ -80,12 +80,17 @@ fn progress() -> ProgressBar {
 }
 
 /// Colours, where somebody sees them; never the only thing that tells.
-struct Paint {
+pub(super) struct Paint {
     colour: bool,
 }
 
 impl Paint {
-    fn mark(&self, status: Status) -> String {
+    /// For a stream that is a terminal or not.
+    pub(super) fn when(terminal: bool) -> Self {
+        Self { colour: terminal && std::env::var_os("NO_COLOR").is_none() }
+    }
+
+    pub(super) fn mark(&self, status: Status) -> String {
         let (mark, code) = match status {
             Status::Ok => ("✓", "32"),
             Status::Warning => ("!", "33"),
@@ -95,7 +100,7 @@ impl Paint {
         self.paint(mark, code)
     }
 
-    fn paint(&self, text: &str, code: &str) -> String {
+    pub(super) fn paint(&self, text: &str, code: &str) -> String {
         if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }
@@ -153,7 +158,7 @@ fn page(report: &Report, facts: Option<&Facts>, paint: &Paint) -> String {
     text
 }
 
-fn line(text: &mut String, title: &str, finding: &Finding, paint: &Paint) {
+pub(super) fn line(text: &mut String, title: &str, finding: &Finding, paint: &Paint) {
     // Lines are as long as they are: a record or a command must be copied as a whole.
     let said = printable(&finding.text);
     let _infallible = writeln!(text, " {} {title:<TITLE_WIDTH$} {said}", paint.mark(finding.status));

@@ -4,11 +4,13 @@ mod backup;
 mod bench;
 mod cert;
 mod check;
+mod claim;
 mod device;
 mod doctor;
 mod export;
 mod image;
 mod import;
+mod init;
 mod list;
 mod release;
 mod restore;
@@ -45,12 +47,16 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Set a gateway up: checks, configuration, start, certificate, a link for its first administrator
+    Init(init::Init),
     /// Run the gateway in the foreground
     Serve,
     /// Run a gateway with simulated rooms, readable by everybody
     Demo(serve::Demo),
     /// Check the configuration and print what is in force
     Check,
+    /// Print a link that signs an administrator in, once
+    Claim(claim::Claim),
     /// The certificate: state, renewal, import
     #[command(subcommand)]
     Cert(cert::Cert),
@@ -222,9 +228,11 @@ pub fn main() -> ExitCode {
 
 async fn run(command: Command, context: &Context) -> Done {
     match command {
+        Command::Init(init) => init::run(init, context).await,
         Command::Serve => serve::serve(context).await,
         Command::Demo(demo) => serve::demo(demo, context).await,
         Command::Check => check::check(context),
+        Command::Claim(claim) => claim::run(claim, context).await,
         Command::Cert(command) => cert::run(command, context).await,
         Command::Doctor(doctor) => doctor::run(doctor, context).await,
         Command::Device(command) => device::run(command, context).await,

@@ -86,6 +86,7 @@ fn scope(token: &Token) -> (&'static str, Option<String>) {
         Scope::Read => ("read", None),
         Scope::Admin => ("admin", None),
         Scope::Session { .. } => ("session", None),
+        Scope::Claim => ("claim", None),
     }
 }
 
@@ -97,8 +98,18 @@ fn cells(token: &Token) -> Vec<String> {
         device.map_or_else(|| scope.to_owned(), |device| format!("{scope} {device}")),
         token.name.clone().unwrap_or_else(|| "–".to_owned()),
         time::age(clock::now_ms() - token.created_ms),
-        if token.revoked_ms.is_some() { "revoked" } else { "good" }.to_owned(),
+        state(token).to_owned(),
     ]
+}
+
+fn state(token: &Token) -> &'static str {
+    let over = token.expires_ms.is_some_and(|end| end <= clock::now_ms());
+    match (&token.scope, token.revoked_ms) {
+        (Scope::Claim, Some(_)) => "used",
+        (_, Some(_)) => "revoked",
+        (_, None) if over => "over",
+        (_, None) => "good",
+    }
 }
 
 fn as_json(token: &Token) -> serde_json::Value {
@@ -110,6 +121,7 @@ fn as_json(token: &Token) -> serde_json::Value {
         "device": device,
         "name": token.name,
         "created": time::rfc3339(token.created_ms),
+        "expires": token.expires_ms.map(time::rfc3339),
         "revoked": token.revoked_ms.map(time::rfc3339),
     })
 }

@@ -1,10 +1,11 @@
 //! Configuration: file and environment → checked values.
 //!
-//! [`keys`] is the one table of keys; [`file`] reads a TOML file against it and finds every problem, not just the
+//! [`keys`] is the one table of keys, [`starter`] the file that a new gateway gets; [`file`] reads a TOML file against it and finds every problem, not just the
 //! first; this module turns what is left into [`Config`].
 
 mod file;
 pub mod keys;
+pub mod starter;
 
 pub use file::{Problem, Severity};
 
@@ -176,28 +177,28 @@ pub struct Sources {
 }
 
 /// Where the configuration lies when nobody says otherwise.
-const SYSTEM_FILE: &str = "/etc/casement/casement.toml";
+pub const SYSTEM_FILE: &str = "/etc/casement/casement.toml";
 
 /// Largest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 impl Sources {
+    /// The file that somebody named: `--config`, else `$CASEMENT_CONFIG`.
+    pub fn named(&self) -> Option<PathBuf> {
+        let variable = || self.environment.iter().find(|(key, _)| key == "CASEMENT_CONFIG");
+        let named = || variable().map(|(_, value)| PathBuf::from(value));
+        self.argument.clone().or_else(named).filter(|path| !path.as_os_str().is_empty())
+    }
+
     /// Reads and checks the configuration: `--config`, else `$CASEMENT_CONFIG`, else `/etc/casement/casement.toml`
     /// where it exists, else the defaults; then `CASEMENT_SECTION__KEY` from the environment.
     ///
     /// # Errors
     /// [`BadConfig`] with every problem.
     pub fn load(&self) -> Result<Loaded, BadConfig> {
-        let variable = |name: &str| {
-            self.environment.iter().find(|(key, _)| key == name).map(|(_, value)| PathBuf::from(value))
-        };
-        let file = self
-            .argument
-            .clone()
-            .or_else(|| variable("CASEMENT_CONFIG").filter(|path| !path.as_os_str().is_empty()))
-            .or_else(|| {
-                Some(PathBuf::from(SYSTEM_FILE)).filter(|path| !self.without_system_file && path.exists())
-            });
+        let file = self.named().or_else(|| {
+            Some(PathBuf::from(SYSTEM_FILE)).filter(|path| !self.without_system_file && path.exists())
+        });
         let text = match &file {
             None => String::new(),
             Some(path) => read(path).map_err(|why| BadConfig { problems: vec![why] })?,
@@ -210,6 +211,12 @@ impl Sources {
         }
         Ok(Loaded { config, file, warnings })
     }
+}
+
+/// The machine's own time zone, as far as it has one that can be configured.
+pub fn system_zone() -> Option<String> {
+    let zone = TimeZone::try_system().ok()?;
+    zone.iana_name().filter(|name| time::zone(name).is_some()).map(str::to_owned)
 }
 
 fn read(path: &Path) -> Result<String, Problem> {

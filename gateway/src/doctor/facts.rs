@@ -2,7 +2,8 @@
 
 use crate::config::{Acme, Config, Problem, TlsSource};
 use crate::reading::Growth;
-use crate::renewal::{Certificate, Challenge, Memory, Trouble, Wanted, names};
+pub use crate::renewal::names::is_local_name;
+use crate::renewal::{Certificate, Challenge, Memory, Trouble, Wanted};
 use crate::telemetry::presence::Rhythm;
 use crate::tls::acme::Offer;
 use std::collections::BTreeMap;
@@ -527,35 +528,4 @@ fn is_link_local(address: IpAddr) -> bool {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
-}
-
-/// Whether public authorities never issue for a name: it is not in the public tree (RFC 6761, RFC 6762, RFC 8375 and
-/// the names that people use for their own networks).
-pub fn is_local_name(name: &str) -> bool {
-    const LOCAL: &[&str] = &[
-        "local",
-        "localhost",
-        "localdomain",
-        "internal",
-        "intranet",
-        "private",
-        "corp",
-        "home",
-        "lan",
-        "test",
-        "example",
-        "invalid",
-        "onion",
-        "alt",
-        "fritz.box",
-        "home.arpa",
-    ];
-    let name = name.trim_end_matches('.').to_ascii_lowercase();
-    if names::is_address(&name) {
-        return false;
-    }
-    !name.contains('.')
-        || LOCAL
-            .iter()
-            .any(|end| name.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
 }

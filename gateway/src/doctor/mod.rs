@@ -28,6 +28,14 @@ impl Report {
         Self { told: checks::judge(facts), grade: checks::grade(facts).map(|(letter, _, _)| letter) }
     }
 
+    /// Judges facts for a gateway that is to be started: everything but the gateway itself, its store, its certificate.
+    pub fn before_start(facts: &facts::Facts) -> Self {
+        const GROUPS: [&str; 5] = ["Configuration", "Machine", "Names", "Authority", "Ports"];
+        let mut told = checks::judge(facts);
+        told.retain(|told| GROUPS.contains(&told.group));
+        Self { told, grade: None }
+    }
+
     /// What there is to say when the configuration cannot be used.
     pub fn without(bad: &crate::config::BadConfig) -> Self {
         Self { told: checks::judge_without(bad), grade: None }

@@ -64,6 +64,45 @@ pub fn is_public(address: std::net::IpAddr) -> bool {
     }
 }
 
+/// Whether public authorities never issue for a name: it is not in the public tree (RFC 6761, RFC 6762, RFC 8375 and
+/// the names that people use for their own networks).
+pub fn is_local_name(name: &str) -> bool {
+    const LOCAL: &[&str] = &[
+        "local",
+        "localhost",
+        "localdomain",
+        "internal",
+        "intranet",
+        "private",
+        "corp",
+        "home",
+        "lan",
+        "test",
+        "example",
+        "invalid",
+        "onion",
+        "alt",
+        "fritz.box",
+        "home.arpa",
+    ];
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    if is_address(&name) {
+        return false;
+    }
+    !name.contains('.')
+        || LOCAL
+            .iter()
+            .any(|end| name.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+}
+
+/// Whether no public authority ever issues for a name or an address.
+pub fn is_private(name: &str) -> bool {
+    match name.parse() {
+        Ok(address) => !is_public(address),
+        Err(_) => is_local_name(name),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -43,6 +43,8 @@ pub enum Scope {
         /// That token may do everything, and so may the browser.
         admin: bool,
     },
+    /// Signing an administrator in once, by a link; it opens nothing else.
+    Claim,
 }
 
 /// A token as kept: the secret itself is not.
@@ -65,6 +67,9 @@ pub struct Token {
     /// When it was revoked, if it was.
     pub revoked_ms: Option<i64>,
 }
+
+/// How long a claim that is over is remembered, in milliseconds, so that whoever opens its link is told why it does nothing.
+pub const CLAIM_REMEMBERED_MS: i64 = 7 * 86_400_000;
 
 /// Where the next page of an export begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +139,8 @@ pub trait Store: Send + Sync + 'static {
     async fn add_device(&self, device: &Device) -> Result<(), StoreError>;
     /// Every device, in order of its id.
     async fn devices(&self) -> Result<Vec<Device>, StoreError>;
-    /// Keeps a token (its `id` is ignored) and gives its number. Keeping a session clears away those that are over.
+    /// Keeps a token (its `id` is ignored) and gives its number. Keeping a session clears away those that are over, and
+    /// claims that have been for [`CLAIM_REMEMBERED_MS`].
     async fn add_token(&self, token: &Token) -> Result<i64, StoreError>;
     /// The token with this hash, whatever its condition.
     async fn token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError>;

@@ -60,6 +60,7 @@ pub(super) fn scope_columns(scope: &Scope) -> (&'static str, Option<&str>, Optio
         Scope::Admin => ("admin", None, None),
         Scope::Session { parent, admin: false } => ("session", None, Some(*parent)),
         Scope::Session { parent, admin: true } => ("session-admin", None, Some(*parent)),
+        Scope::Claim => ("claim", None, None),
     }
 }
 
@@ -74,6 +75,7 @@ pub(super) fn token(columns: TokenColumns) -> Result<Token, sqlx::Error> {
         "admin" => Some(Scope::Admin),
         "session" => session(false),
         "session-admin" => session(true),
+        "claim" => Some(Scope::Claim),
         _ => None,
     };
     Ok(Token {

@@ -2,7 +2,7 @@
 
 mod plain;
 
-use crate::access::{Denied, Who};
+use crate::access::{Denied, NoClaim, Who};
 use crate::desk::{self, Desk, Peer, SESSION_COOKIE, same_origin};
 use crate::telemetry::series::Window;
 use crate::telemetry::time;
@@ -55,6 +55,7 @@ pub fn router(desk: Desk) -> Router {
         .route("/certificate", get(certificate))
         .route(FLASH, get(flash))
         .route("/login", get(login_page).post(sign_in).layer(DefaultBodyLimit::max(FORM_BYTES_MAX)))
+        .route("/claim", get(claim_page).post(claim).layer(DefaultBodyLimit::max(FORM_BYTES_MAX)))
         .layer(CompressionLayer::new().gzip(true));
     pages.route("/logout", post(sign_out)).fallback(file).with_state(desk)
 }
@@ -323,15 +324,7 @@ async fn sign_in(State(desk): State<Desk>, headers: HeaderMap, request: Request)
         return login_form(StatusCode::UNAUTHORIZED, "Paste an API token.", next);
     }
     match desk.access.sign_in(token, peer, clock::now_ms()).await {
-        Ok(secret) => {
-            let seconds = access::SESSION_MS / 1000;
-            let cookie = format!(
-                "{SESSION_COOKIE}={}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax",
-                secret.reveal()
-            );
-            let to = plain::local_path(next).to_owned();
-            (StatusCode::SEE_OTHER, [(LOCATION, to), (SET_COOKIE, cookie)]).into_response()
-        }
+        Ok(session) => signed_in(&session, plain::local_path(next)),
         Err(Denied::Unknown) => login_form(
             StatusCode::UNAUTHORIZED,
             "This token does not open the pages. It may be mistyped, revoked, or a device's.",
@@ -344,6 +337,75 @@ async fn sign_in(State(desk): State<Desk>, headers: HeaderMap, request: Request)
             response
         }
         Err(Denied::Store(error)) => failed(&error),
+    }
+}
+
+/// Gives a browser its session and sends it on.
+fn signed_in(session: &guard::Secret, to: &str) -> Response {
+    let seconds = access::SESSION_MS / 1000;
+    let cookie = format!(
+        "{SESSION_COOKIE}={}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax",
+        session.reveal()
+    );
+    (StatusCode::SEE_OTHER, [(LOCATION, to.to_owned()), (SET_COOKIE, cookie)]).into_response()
+}
+
+/// Where the link of `casement claim` leads. The secret is behind the #, so no server sees it before the form is sent, and
+/// what looks at links in passing (a messenger, a virus scanner) does not use it up.
+async fn claim_page() -> Response {
+    claim_form(StatusCode::OK, "")
+}
+
+fn claim_form(status: StatusCode, message: &str) -> Response {
+    match template("claim.html") {
+        Some(html) => html_page(status, plain::fill(&html, &[("message", &plain::escape(message))])),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+#[derive(Deserialize)]
+struct Claim {
+    code: String,
+}
+
+async fn claim(State(desk): State<Desk>, headers: HeaderMap, request: Request) -> Response {
+    let peer = Peer::of(request.extensions());
+    if !same_origin(&headers) {
+        return claim_form(
+            StatusCode::FORBIDDEN,
+            "This form was sent from another site. Open the link itself.",
+        );
+    }
+    let Ok(Form(form)) = <Form<Claim> as axum::extract::FromRequest<()>>::from_request(request, &()).await
+    else {
+        return claim_form(StatusCode::BAD_REQUEST, "Paste the link that the server has printed.");
+    };
+    // The whole link will do, too.
+    let code = form.code.trim().rsplit('#').next().unwrap_or_default();
+    if code.is_empty() || code.len() > guard::TOKEN_TEXT_MAX {
+        return claim_form(StatusCode::UNAUTHORIZED, "Paste the link that the server has printed.");
+    }
+    match desk.access.sign_in_by(code, peer, clock::now_ms()).await {
+        Ok(session) => signed_in(&session, "/"),
+        Err(NoClaim::Unknown) => claim_form(
+            StatusCode::UNAUTHORIZED,
+            "No such link was made here. It may be cut off: copy all of it, or make a new one on the server.",
+        ),
+        Err(NoClaim::Used) => claim_form(
+            StatusCode::GONE,
+            "This link was used already, or a newer one was made. Each works once: make a new one on the server.",
+        ),
+        Err(NoClaim::Over) => claim_form(
+            StatusCode::GONE,
+            "This link is too old: it is good for an hour. Make a new one on the server.",
+        ),
+        Err(NoClaim::Wait { seconds }) => {
+            let message = format!("Too many wrong links from your address. Wait {seconds} seconds.");
+            let mut response = claim_form(StatusCode::TOO_MANY_REQUESTS, &message);
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            response
+        }
+        Err(NoClaim::Store(error)) => failed(&error),
     }
 }
 

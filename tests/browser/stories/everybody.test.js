@@ -35,6 +35,7 @@ const PAGES = [
   { name: 'room-offline', path: '/r/Gym?r=6h', ready: painted },
   { name: 'room-estimate', path: '/r/Office', ready: painted },
   { name: 'login', path: '/login', ready: (tab) => tab.waitForSelector('input[name="token"]') },
+  { name: 'claim', path: '/claim', ready: (tab) => tab.waitForSelector('input[name="code"]') },
   { name: 'not-found', path: '/no/such/page', ready: (tab) => tab.waitForSelector('main h1'), complaint: /404/ },
   { name: 'no-such-room', path: '/r/Nowhere', ready: (tab) => tab.waitForSelector('main h1'), complaint: /404/ },
   { name: 'empty', path: '/', ready: (tab) => tab.waitForSelector('main h1'), gateway: () => empty },

@@ -60,7 +60,15 @@ pub async fn examine(
     tell: &(dyn Fn(&'static str) + Send + Sync),
 ) -> Result<Facts, BadConfig> {
     tell("reading the configuration");
-    let Loaded { config, file, warnings } = sources.load()?;
+    Ok(examine_loaded(sources.load()?, dns, tell).await)
+}
+
+/// The same for a configuration that is at hand, whether it has been written or not.
+pub async fn examine_loaded(
+    Loaded { config, file, warnings }: Loaded,
+    dns: Option<SocketAddr>,
+    tell: &(dyn Fn(&'static str) + Send + Sync),
+) -> Facts {
     let mut facts = Facts::unknown(config.clone(), clock::now_ms());
     (facts.file, facts.warnings) = (file, warnings);
 
@@ -116,7 +124,7 @@ pub async fn examine(
         None => (Err(none("no gateway runs")), Err(none("no gateway runs"))),
     };
     facts.now_ms = clock::now_ms();
-    Ok(facts)
+    facts
 }
 
 /// Runs something that may block on a thread of its own, which is left behind when it takes too long.
@@ -259,7 +267,7 @@ async fn look_into_store(config: &Config) -> Result<Kept, StoreError> {
             match token.scope {
                 Scope::Read => readers += 1,
                 Scope::Admin => admins += 1,
-                Scope::Device(_) | Scope::Session { .. } => {}
+                Scope::Device(_) | Scope::Session { .. } | Scope::Claim => {}
             }
         }
         let growth = store.growth(now_ms).await?;

@@ -1,8 +1,8 @@
 //! Devices and tokens.
 
 use crate::reading::Device;
-use crate::store::Token;
 use crate::store::rows::{self, DeviceColumns, TOKENS, TokenColumns};
+use crate::store::{CLAIM_REMEMBERED_MS, Token};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
@@ -38,11 +38,14 @@ pub(super) async fn add_token(
 ) -> Result<Option<i64>, sqlx::Error> {
     let (scope, device, parent) = rows::scope_columns(&token.scope);
     let mut tx = connection.begin().await?;
-    // Whoever signs in clears away the sessions that are over, so that they do not pile up for years.
+    // Whoever signs in clears away what is over, so that it does not pile up for years.
     if parent.is_some() {
-        sqlx::query("DELETE FROM token WHERE scope LIKE 'session%' AND expires_ms <= $1")
-            .bind(token.created_ms)
-            .execute(&mut *tx)
+        sqlx::query(
+            "DELETE FROM token WHERE scope LIKE 'session%' AND expires_ms <= $1 OR scope = 'claim' AND expires_ms <= $2",
+        )
+        .bind(token.created_ms)
+        .bind(token.created_ms - CLAIM_REMEMBERED_MS)
+        .execute(&mut *tx)
             .await?;
     }
     let (lookup, _) = token.hash.split_at(8);

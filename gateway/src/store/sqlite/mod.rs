@@ -60,6 +60,10 @@ impl Sqlite {
         if closed_well {
             lengthen(file);
         }
+        // The engine would make a file of root's, after `sudo casement claim`, and the gateway could not open it.
+        if let Err(error) = crate::disk::make_private(file) {
+            tracing::debug!(file = %file.display(), %error, "the engine will say why");
+        }
         let options = SqliteConnectOptions::new()
             .filename(file)
             .create_if_missing(true)

@@ -3,7 +3,7 @@
 use super::{engine, keep_or_close};
 use crate::reading::Device;
 use crate::store::rows::{self, DeviceColumns, TOKENS, TokenColumns};
-use crate::store::{StoreError, Token};
+use crate::store::{CLAIM_REMEMBERED_MS, StoreError, Token};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
@@ -39,11 +39,14 @@ pub(super) async fn devices(readers: &SqlitePool) -> Result<Vec<Device>, sqlx::E
 /// Keeps a token and gives its number.
 pub(super) async fn add_token(writer: &SqlitePool, token: &Token) -> Result<i64, StoreError> {
     let (scope, device, parent) = rows::scope_columns(&token.scope);
-    // Whoever signs in clears away the sessions that are over, so that they do not pile up for years.
+    // Whoever signs in clears away what is over, so that it does not pile up for years.
     if parent.is_some() {
-        sqlx::query("DELETE FROM token WHERE scope LIKE 'session%' AND expires_ms <= ?")
-            .bind(token.created_ms)
-            .execute(writer)
+        sqlx::query(
+            "DELETE FROM token WHERE scope LIKE 'session%' AND expires_ms <= ?1 OR scope = 'claim' AND expires_ms <= ?2",
+        )
+        .bind(token.created_ms)
+        .bind(token.created_ms - CLAIM_REMEMBERED_MS)
+        .execute(writer)
             .await
             .map_err(engine)?;
     }
