@@ -58,7 +58,7 @@ async function bench(t, options) {
   const device = new Device(t, there, { password: PASSWORD, ...options });
   await device.plugInto(tab);
   await tab.goto('/');
-  return { gateway, tab, device };
+  return { gateway, home, tab, device };
 }
 
 /** What the gateway has of the only device. */
@@ -136,4 +136,32 @@ test('settings that the page flashes are found at the next start, as on a board'
   assert.equal((await latest(gateway)).room, 'Workshop');
   assert.ok(device.stored >= 1, device.log);
   tab.clean();
+});
+
+test('a gateway that the device cannot reach is told in the device’s own words, and the next attempt is one click', async (t) => {
+  if (await skipped(t)) return;
+  const { gateway, home, tab, device } = await bench(t);
+  // The page reaches it once more, to add the device; the device does not.
+  home.keepPorts(gateway);
+  await tab.route('**/api/v1/flash/devices', async (route) => {
+    const response = await route.fetch();
+    await gateway.kill();
+    await route.fulfill({ response });
+  });
+  await tab.goto('/flash');
+  await tab.fill('#room', 'Attic');
+  await tab.keyboard.press('Enter');
+  await phase(tab, 'wifi');
+  await tab.fill('#wifi-password', PASSWORD);
+  await tab.keyboard.press('Enter');
+  const box = tab.locator('[data-trouble="unreached"]');
+  await box.waitFor({ timeout: 60_000 });
+  assert.match(await box.innerText(), /does not get through.*The gateway does not answer\..*guest network/s);
+  await tab.screenshot({ path: join(artifacts, 'screenshots/first-hour-unreached.png'), fullPage: true });
+  const again = await home.serve();
+  await tab.locator('button', { hasText: 'Join' }).click();
+  await phase(tab, 'live');
+  assert.equal((await latest(again)).room, 'Attic', 'the second attempt is no second device');
+  assert.equal(device.starts, 1);
+  tab.clean(/ERR_CONNECTION|Failed to (load|fetch)|EventSource/);
 });
