@@ -11,6 +11,8 @@
 //! command 0xC5   total:u16 offset:u16 bytes …             little-endian, at most 249 bytes at once
 //! result  0xC5   "249"                                    how many bytes are here: where to go on
 //!                "0" "the settings were damaged …"        the image is refused, and why; begin again
+//!                "0" "The gateway does not answer …"      it was tried and does not lead there, and why; the error
+//!                                                         “cannot connect” and the state follow
 //!                "https://air.example.org"                 connected, as after Improv's own command
 //! ```
 //!
@@ -18,13 +20,16 @@
 
 use crate::Millis;
 use casement_proto::device_settings::{self, DeviceSettings, IMAGE_BYTES_MAX, SettingsError, Wifi};
-use core::fmt::Write as _;
+use core::fmt::{self, Write as _};
 
 /// The command that carries settings.
 pub const SETTINGS: u8 = 0xc5;
 
 /// Most bytes of an image in one packet.
 pub const PART_BYTES_MAX: usize = DATA_BYTES_MAX - 6;
+
+/// Most bytes of a sentence in a result.
+pub const WORDS_BYTES_MAX: usize = DATA_BYTES_MAX / 2;
 
 /// Longest pause within a packet; what came before it was no packet.
 pub const GAP_MS: u64 = 500;
@@ -229,6 +234,18 @@ impl Session {
         result(self.pending, &[url(settings)], send);
     }
 
+    /// The settings do not work, and this is why: a sentence of at most [`WORDS_BYTES_MAX`] bytes. Improv itself has one
+    /// word for all of it, which most take for a wrong password; whoever sent settings by our own command is told more.
+    pub fn failed_because(&mut self, why: &dyn fmt::Display, send: &mut dyn FnMut(&[u8])) {
+        if self.pending == SETTINGS {
+            let mut words = heapless::String::<WORDS_BYTES_MAX>::new();
+            // Longer ones are cut at the part that does not fit: the error says it, too.
+            let _fits = write!(words, "{why}");
+            result(SETTINGS, &["0", &words], send);
+        }
+        self.failed(send);
+    }
+
     /// The settings do not work.
     pub fn failed(&mut self, send: &mut dyn FnMut(&[u8])) {
         self.state = self.before;
@@ -351,7 +368,7 @@ fn result(command: u8, texts: &[&str], send: &mut dyn FnMut(&[u8])) {
     for text in texts {
         let Ok(len) = u8::try_from(text.len()) else { continue };
         // A text that does not fit is left empty, so that those behind it keep their places.
-        if !(text.len() <= DATA_BYTES_MAX / 2 && put(&[len]) && put(text.as_bytes())) {
+        if !(text.len() <= WORDS_BYTES_MAX && put(&[len]) && put(text.as_bytes())) {
             put(&[0]);
         }
     }

@@ -10,7 +10,8 @@ use casement_core::improv::{Facts, Parser, Session};
 use casement_core::keep::Keep;
 use casement_core::queue::{self, Queue, QueueStatus, Readings};
 use casement_core::{
-    Ack, Actions, Clock, Event, Mark, Millis, Node, Record, Region, Settings, UploadError, Vitals, uplink,
+    Ack, Actions, Clock, Event, Mark, Millis, Node, Record, Region, Settings, Trouble, UploadError, Vitals,
+    uplink,
 };
 use casement_net::{Fault, Gateway, HttpsConnection, Limits, Network, Trust, clock};
 use casement_proto::DeviceSettings;
@@ -126,8 +127,8 @@ pub enum Note<'a> {
     Report(Option<&'static str>),
     /// The radio is built up anew, or the network joined again.
     Radio,
-    /// Settings came over the serial line, and worked or not.
-    Provisioned(bool),
+    /// Settings came over the serial line, and led to the gateway or not.
+    Provisioned(Result<(), UploadError>),
 }
 
 /// How a start ended.
@@ -338,16 +339,18 @@ impl Board<'_> {
                 let Some(new) = offered else { continue };
                 around.serial_write(&answers);
                 answers.clear();
-                let works = self.reaches(&new);
-                if works {
+                let reached = self.reaches(&new);
+                if reached.is_ok() {
                     let mut keep = Keep::open(self.flash.part(SETTINGS)).map_err(kept)?;
                     keep.store(&new.encode()).map_err(kept)?;
                     session.connected(&new, &mut |bytes| answers.extend_from_slice(bytes));
-                } else {
-                    session.failed(&mut |bytes| answers.extend_from_slice(bytes));
                 }
-                changed |= works;
-                around.note(&Note::Provisioned(works), self.world.unix_ms());
+                if let Err(error) = &reached {
+                    let why = Trouble::Upload(*error);
+                    session.failed_because(&why, &mut |bytes| answers.extend_from_slice(bytes));
+                }
+                changed |= reached.is_ok();
+                around.note(&Note::Provisioned(reached), self.world.unix_ms());
             }
         }
         around.serial_write(&answers);
@@ -356,15 +359,22 @@ impl Board<'_> {
 
     /// Whether these settings lead to the gateway, which knows the token. Settings without a gateway only need a network,
     /// and here there is one.
-    fn reaches(&self, settings: &DeviceSettings) -> bool {
-        let Some(peer) = Peer::of(settings) else { return settings.gateway.is_none() };
+    fn reaches(&self, settings: &DeviceSettings) -> Result<(), UploadError> {
+        let Some(peer) = Peer::of(settings) else {
+            // A gateway without a token: it would say the same.
+            return if settings.gateway.is_none() { Ok(()) } else { Err(UploadError::Token) };
+        };
         clock::set(u64::try_from(self.world.unix_ms() / 1_000).unwrap_or(0));
         let mut client = self.client(&peer);
         let batch = Batch { boot: None, readings: &[], health: None };
         let target = uplink::Target { host: peer.gateway.host(), token: &peer.token };
         let answer = block_on(uplink::post(&mut client, &target, &batch, &mut [0; 512]));
-        // A batch without readings may be refused; by then the token was good.
-        matches!(answer, Ok(_) | Err(UploadError::Refused))
+        let fault = client.connection().last_fault();
+        match answer.map_err(|error| Fault::tell(fault, error)) {
+            // A batch without readings may be refused; by then the token was good.
+            Ok(_) | Err(UploadError::Refused) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -116,9 +116,8 @@ impl Surroundings for Desk {
             Note::Kept { .. } if self.options.power_cuts.is_some() && self.chance.below(40) == 0 => {
                 self.flash.cut_after(self.chance.below(400));
             }
-            Note::Provisioned(works) => {
-                eprintln!("{unix_ms} new settings {}", if *works { "work" } else { "do not work" })
-            }
+            Note::Provisioned(Ok(())) => eprintln!("{unix_ms} new settings work"),
+            Note::Provisioned(Err(error)) => eprintln!("{unix_ms} new settings do not work: {error}"),
             _ => {}
         }
     }

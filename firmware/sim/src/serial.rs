@@ -22,11 +22,16 @@ pub struct Serial {
 }
 
 impl Serial {
-    /// Opens a line and puts a link to its other end at a path.
+    /// Opens a line and puts a link to its other end at a path. A link to a line that is gone is replaced: a device whose
+    /// power went leaves it.
     ///
     /// # Errors
-    /// The system gives none, or something is at the path already.
+    /// The system gives none, or something else is at the path already.
     pub fn open(path: &Path) -> io::Result<Self> {
+        // Looked at first: the system gives the new line the number of the one that is gone.
+        if std::fs::read_link(path).is_ok_and(|old| old.starts_with("/dev/pts")) && !path.exists() {
+            std::fs::remove_file(path)?;
+        }
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
         grantpt(&ours)?;
         unlockpt(&ours)?;

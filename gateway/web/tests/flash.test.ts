@@ -117,6 +117,10 @@ describe('joining', () => {
     const refused = new Joining(image);
     refused.take(state(STATE.provisioning));
     expect(refused.take(fault(3))).toEqual({ end: { is: 'refused' } });
+    const unreached = new Joining(image);
+    unreached.take(state(STATE.provisioning));
+    expect(unreached.take(result(COMMAND.settings, '0', 'The gateway does not answer.'))).toEqual({});
+    expect(unreached.take(fault(3))).toEqual({ end: { is: 'unreached', why: 'The gateway does not answer.' } });
     const unacceptable = new Joining(image);
     expect(unacceptable.take(fault(1))).toEqual({});
     expect(unacceptable.take(result(COMMAND.settings, '0', 'the settings were damaged'))).toEqual({ end: { is: 'unacceptable', why: 'the settings were damaged' } });

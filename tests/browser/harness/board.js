@@ -1,6 +1,7 @@
 // A board on the end of a serial cable, as far as a browser can tell: Espressif's bootloader in ROM and the flasher that
 // esptool-js puts into RAM, played here; then Casement's own set-up, which is the core's real Session in a process of its
-// own. In the page, `navigator.serial` is replaced by a port that leads here. No chip has taken part in this.
+// own, or the whole simulated device (device.js). In the page, `navigator.serial` is replaced by a port that leads here.
+// No chip has taken part in this.
 //
 // The protocol: https://docs.espressif.com/projects/esptool/en/latest/esp32c3/advanced-topics/serial-protocol.html
 
@@ -37,7 +38,7 @@ export class Board {
     this.blocks = 0;
     this.told = [];
     this.complaints = [];
-    test.after(() => this.app?.kill('SIGKILL'));
+    test.after(() => this.app?.stop());
   }
 
   /** Puts the cable into a tab, before its page is loaded. */
@@ -78,28 +79,34 @@ export class Board {
   on_signals({ dataTerminalReady: dtr = this.pinned.dtr, requestToSend: rts = this.pinned.rts }) {
     const started = this.pinned.rts && !rts;
     this.pinned = { dtr, rts };
-    if (rts) this.app?.kill('SIGKILL');
+    if (rts) this.app?.stop();
     if (!started) return;
     // Two transistors on every such board: DTR alone holds the boot pin, RTS alone the reset.
     this.mode = dtr ? 'rom' : 'app';
     Object.assign(this, { stub: false, slip: null, app: null });
-    if (this.mode === 'app' && !this.deaf) this.run();
+    if (this.mode === 'app') this.run();
   }
 
   on_write(base64) {
     const bytes = Buffer.from(base64, 'base64');
     if (this.off) return;
-    if (this.mode === 'app' && this.deaf) return;
     if (this.mode === 'rom') for (const byte of bytes) this.take(byte);
     else {
       if (!this.app) this.run();
-      this.app.stdin.write(bytes);
+      this.app.write(bytes);
     }
   }
 
   // --------------------------------------------------------------------------------------------------------- the firmware
 
   run() {
+    this.app = this.start();
+    this.say(Buffer.from('ESP-ROM:esp32c3-api1-20210207\r\nrst:0x15,boot:0xd (SPI_FAST_FLASH_BOOT)\r\ncasement 0.1.0\r\n'));
+  }
+
+  /** Starts what runs on the board; gives how to write to it and how to stop it. */
+  start() {
+    if (this.deaf) return { write: () => undefined, stop: () => undefined };
     const app = spawn(standIn(), [this.password], { stdio: ['pipe', 'pipe', 'pipe'] });
     app.stdin.on('error', () => undefined);
     let told = '';
@@ -111,8 +118,12 @@ export class Board {
         told = told.slice(end + 2);
       }
     });
-    this.app = app;
-    this.say(Buffer.from('ESP-ROM:esp32c3-api1-20210207\r\nrst:0x15,boot:0xd (SPI_FAST_FLASH_BOOT)\r\ncasement 0.1.0\r\n'));
+    return { write: (bytes) => app.stdin.write(bytes), stop: () => app.kill('SIGKILL') };
+  }
+
+  /** What came to a place in flash, whole. */
+  written(at, bytes) {
+    this.flash.set(at, bytes);
   }
 
   say(bytes) {
@@ -184,7 +195,7 @@ export class Board {
         break;
       }
       case 0x12: // FLASH_DEFL_END
-        this.flash.set(this.writing.at, inflateSync(Buffer.concat(this.writing.parts)));
+        this.written(this.writing.at, inflateSync(Buffer.concat(this.writing.parts)));
         this.answer(op);
         break;
       case 0x13: { // SPI_FLASH_MD5

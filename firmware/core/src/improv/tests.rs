@@ -111,6 +111,50 @@ fn wifi_is_tried_and_what_came_of_it_is_told() {
 }
 
 #[test]
+fn settings_that_lead_nowhere_are_answered_with_the_reason_in_words() {
+    let mut client = Client::new();
+    let image = large().encode();
+    let mut offset = 0;
+    let mut wish = None;
+    while wish.is_none() {
+        wish = client.ask(&part(&image, offset)).1;
+        offset += PART_BYTES_MAX;
+    }
+    let (mut sent, mut plain) = (Vec::new(), Vec::new());
+    client
+        .session
+        .failed_because(&"The gateway does not answer.", &mut |bytes| sent.extend_from_slice(bytes));
+    assert_eq!(told(&sent), [r#"result c5 ["0", "The gateway does not answer."]"#, "error 3", "state 2"]);
+    // Improv's own command has no place for words.
+    assert!(client.ask(&rpc(WIFI, b"\x06School\x0dcorrect horse")).1.is_some());
+    client
+        .session
+        .failed_because(&"The gateway does not answer.", &mut |bytes| plain.extend_from_slice(bytes));
+    assert_eq!(told(&plain), ["error 3", "state 2"]);
+}
+
+#[test]
+fn every_reason_fits_into_a_result() {
+    use crate::uplink::Certificate as It;
+    use crate::{Trouble, UploadError};
+    use embedded_svc::io::ErrorKind;
+    let certificates = [It::Expired, It::NotYet, It::Name, It::Authority, It::Broken];
+    let others = [
+        UploadError::Connection(ErrorKind::NotFound),
+        UploadError::Connection(ErrorKind::TimedOut),
+        UploadError::Token,
+        UploadError::Busy { retry_after_ms: None },
+        UploadError::Full { retry_after_ms: None },
+        UploadError::Answer,
+        UploadError::Status(u16::MAX),
+    ];
+    for error in certificates.map(UploadError::Certificate).into_iter().chain(others) {
+        let words = Trouble::Upload(error).to_string();
+        assert!(words.len() <= WORDS_BYTES_MAX, "{words}");
+    }
+}
+
+#[test]
 fn questions_are_answered_and_nonsense_is_named() {
     let mut client = Client::new();
     for (packet, heard) in [

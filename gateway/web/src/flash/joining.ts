@@ -6,6 +6,8 @@ export type Ending =
   | { is: 'joined'; url: string }
   /** The network did not let it in: password, name, distance. */
   | { is: 'refused' }
+  /** It joined, and does not get through to the gateway: in the device's own words. */
+  | { is: 'unreached'; why: string }
   /** The device does not take the settings, and says why. */
   | { is: 'unacceptable'; why: string }
   /** It does not answer any more. */
@@ -25,6 +27,7 @@ export class Joining {
   private offset = 0;
   private repeats = 0;
   private trying = false;
+  private why = '';
 
   constructor(private readonly image: Uint8Array) {}
 
@@ -50,7 +53,7 @@ export class Joining {
       return {};
     }
     if (packet.kind === KIND.error) {
-      if (first === FAULT.cannotConnect) return { end: { is: 'refused' } };
+      if (first === FAULT.cannotConnect) return { end: this.why ? { is: 'unreached', why: this.why } : { is: 'refused' } };
       if (first === FAULT.unknownCommand) return { end: { is: 'unacceptable', why: '' } };
       // What is malformed is said in words right after.
       return {};
@@ -59,6 +62,11 @@ export class Joining {
     if (!result || result.command !== COMMAND.settings) return {};
     const [text = '', why = ''] = result.texts;
     if (!/^\d+$/.test(text)) return { end: { is: 'joined', url: text } };
+    if (this.trying) {
+      // The error follows.
+      this.why = why;
+      return {};
+    }
     if (why) return { end: { is: 'unacceptable', why } };
     const next = Number(text);
     if (next > this.image.length) return {};

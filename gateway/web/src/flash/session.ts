@@ -125,6 +125,7 @@ export async function join(ssid: string, password: string): Promise<void> {
     switch (ending?.is) {
       case 'joined': break;
       case 'refused': throw trouble({ name: 'wifi' });
+      case 'unreached': throw trouble({ name: 'unreached', detail: ending.why });
       case 'unacceptable': throw trouble(ending.why ? { name: 'unacceptable', detail: ending.why } : { name: 'unacceptable' });
       default: throw trouble({ name: 'noImprov' });
     }

@@ -25,7 +25,7 @@ export interface Plugged {
 
 export type TroubleName =
   | 'cancelled' | 'busy' | 'notAllowed' | 'silent' | 'unplugged' | 'unknownBoard' | 'noImage' | 'damaged' | 'gateway' | 'refused'
-  | 'noImprov' | 'wifi' | 'unacceptable' | 'notReached' | 'failed';
+  | 'noImprov' | 'wifi' | 'unreached' | 'unacceptable' | 'notReached' | 'failed';
 
 export interface Trouble {
   name: TroubleName;

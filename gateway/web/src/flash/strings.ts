@@ -95,6 +95,7 @@ export const words = {
     refused: ['The gateway said no.', ''],
     noImprov: ['The board has stopped talking.', 'Unplug it, plug it in again, and try again. If it never answers, it may run something other than Casement: install it.'],
     wifi: ['The Wi-Fi did not let it in.', 'Most often the password is wrong: mind capital letters. Or the network is 5 GHz only, or too far away. Try again; the cable can stay in.'],
+    unreached: ['The board does not get through to this gateway.', 'A guest network often keeps devices apart: try another one. The board waits for the next attempt; the cable can stay in.'],
     unacceptable: ['The board does not take these settings.', 'Its firmware may be older than this gateway: install it anew.'],
     notReached: ['It joined the Wi-Fi, and no value has come.', 'The board cannot reach this gateway, or its sensor is not plugged in. A guest network often keeps devices apart. The board’s screen says more; this page goes on waiting.'],
     failed: ['That did not work.', 'Unplug the board, plug it in again, and try again.'],
