@@ -116,6 +116,11 @@ impl Surroundings for Desk {
             Note::Kept { .. } if self.options.power_cuts.is_some() && self.chance.below(40) == 0 => {
                 self.flash.cut_after(self.chance.below(400));
             }
+            Note::Booted(it) => {
+                eprintln!("{unix_ms} the bootloader starts {} in slot {:?}", it.version, it.slot)
+            }
+            Note::Crashed => eprintln!("{unix_ms} the firmware crashed"),
+            Note::ReportUpdate(Some(text)) => eprintln!("{unix_ms} update: {text}"),
             Note::Provisioned(works) => {
                 eprintln!("{unix_ms} new settings {}", if *works { "work" } else { "do not work" })
             }

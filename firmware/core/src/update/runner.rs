@@ -55,7 +55,7 @@ pub struct Runner<R: Region> {
     due: Option<Millis>,
     ask_at: Millis,
     backoff: Backoff,
-    /// The last upload failed: the connection is left to readings.
+    /// There is no network, or the last upload failed: the connection is left to readings.
     cut_off: bool,
 }
 
@@ -95,6 +95,11 @@ impl<R: Region> Runner<R> {
         (runner, next)
     }
 
+    /// The network came or went. Until it is told, there is one.
+    pub const fn linked(&mut self, up: bool) {
+        self.cut_off = !up;
+    }
+
     /// What came of an upload. An authenticated 200 confirms a release on trial.
     pub fn uploaded(&mut self, worked: bool, now: Millis, (calm, random): (bool, u32)) -> Next {
         self.cut_off = !worked;
@@ -112,7 +117,7 @@ impl<R: Region> Runner<R> {
         }
     }
 
-    /// Whether there is something to do with the connection or the slot.
+    /// Whether there is something to do with the connection or the slot. Nothing while the gateway is out of reach.
     pub fn has_work(&self, now: Millis) -> bool {
         match self.then {
             Then::Fetch { .. } => !self.cut_off,
@@ -121,6 +126,11 @@ impl<R: Region> Runner<R> {
                 !self.cut_off && self.asks() && now >= self.ask_at
             }
         }
+    }
+
+    /// Whether [`Runner::work`] would hash next, for which it needs no gateway.
+    pub const fn is_hashing(&self) -> bool {
+        matches!(self.then, Then::Hash(_))
     }
 
     /// When to come back; now when there is work.
