@@ -23,6 +23,38 @@ pub const KEYS_MAX: usize = 4;
 /// Keys that releases may be signed with. None means no updates.
 pub type Keys = heapless::Vec<[u8; 32], KEYS_MAX>;
 
+/// Why a list of keys is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeysError {
+    /// A key has 64 hexadecimal digits, as `casement release key` prints it.
+    #[error("a key has 64 hexadecimal digits, and keys have a comma between them")]
+    Digits,
+    /// More than [`KEYS_MAX`].
+    #[error("there are more than four keys")]
+    TooMany,
+}
+
+/// Reads keys in hexadecimal with commas between; nothing is no key.
+///
+/// # Errors
+/// See [`KeysError`].
+pub fn keys(text: &str) -> Result<Keys, KeysError> {
+    let mut keys = Keys::new();
+    for digits in text.split(',').map(str::trim).filter(|_| !text.trim().is_empty()) {
+        let mut key = [0; 32];
+        let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+        if pairs.len() != key.len() || !rest.is_empty() {
+            return Err(KeysError::Digits);
+        }
+        for (byte, [high, low]) in key.iter_mut().zip(pairs) {
+            let digit = |letter: &u8| char::from(*letter).to_digit(16).ok_or(KeysError::Digits);
+            *byte = u8::try_from(digit(high)? << 4 | digit(low)?).map_err(|_| KeysError::Digits)?;
+        }
+        keys.push(key).map_err(|_| KeysError::TooMany)?;
+    }
+    Ok(keys)
+}
+
 /// Where things lie on flash.
 pub struct Places<R: Region> {
     /// The slot that does not run.

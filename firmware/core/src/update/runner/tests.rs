@@ -182,6 +182,25 @@ fn a_release_is_asked_for_fetched_tried_and_confirmed() {
 }
 
 #[test]
+fn keys_are_read_or_refused() {
+    let key = |byte: u8| std::format!("{byte:02x}").repeat(32);
+    for (text, outcome) in [
+        (String::new(), Ok(std::vec![])),
+        (String::from("  "), Ok(std::vec![])),
+        (key(0xa7), Ok(std::vec![[0xa7; 32]])),
+        (std::format!("{}, {}", key(1).to_uppercase(), key(0xfe)), Ok(std::vec![[1; 32], [0xfe; 32]])),
+        (std::format!("{},", key(1)), Err(KeysError::Digits)),
+        (key(1)[1..].into(), Err(KeysError::Digits)),
+        (key(1) + "0", Err(KeysError::Digits)),
+        ("zz".repeat(32), Err(KeysError::Digits)),
+        ("é".repeat(32), Err(KeysError::Digits)),
+        ([key(1), key(2), key(3), key(4), key(5)].join(","), Err(KeysError::TooMany)),
+    ] {
+        assert_eq!(keys(&text).map(|keys| keys.to_vec()), outcome, "{text}");
+    }
+}
+
+#[test]
 fn nothing_is_asked_for_without_a_key_or_when_the_settings_say_to_stay() {
     let mut device = Device::new();
     let (mut runner, _) = device.boot(&[]);
