@@ -207,6 +207,8 @@ struct Running<'a> {
     updates: Runner<Part>,
     firmware: firmware::Running,
     chance: Chance,
+    /// The updater wants a restart.
+    restart: bool,
 }
 
 impl Board<'_> {
@@ -279,6 +281,7 @@ impl Board<'_> {
             updates,
             firmware,
             chance: self.chance.clone(),
+            restart: false,
         };
         running.updates.linked(false);
         let mut events = VecDeque::from([Event::Queue(running.queue.status())]);
@@ -508,7 +511,7 @@ impl Running<'_> {
     fn update(&mut self, around: &mut dyn Surroundings, world: &World, peer: Option<&Peer>) -> Next {
         let now = self.now(world);
         let (calm, random) = (self.node.calm(), (self.chance.any() >> 32) as u32);
-        if self.updates.tick(now, (calm, random)) == Next::Restart {
+        if self.restart || self.updates.tick(now, (calm, random)) == Next::Restart {
             return Next::Restart;
         }
         if !self.updates.has_work(now) {
@@ -574,8 +577,8 @@ impl Running<'_> {
         });
         world.pass_ms(around.exchange_ms(began.elapsed().as_millis()));
         let (calm, random) = (self.node.calm(), (self.chance.any() >> 32) as u32);
-        // It never restarts because of one.
-        let _go_on = self.updates.uploaded(result.is_ok(), self.now(world), (calm, random));
+        self.restart |=
+            self.updates.uploaded(result.is_ok(), self.now(world), (calm, random)) == Next::Restart;
         around.note(&Note::Uploaded { sent: self.sent, result: &result, fault }, world.unix_ms());
         (self.sent, result)
     }
