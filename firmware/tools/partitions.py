@@ -14,7 +14,7 @@ QUEUE_MAX = 0x200000
 
 
 def layout(flash):
-    queue = 0x3D3000
+    queue = 0x3D5000
     return [
         # label, type, subtype, offset, size
         ("settings", DATA, 0x06, 0x9000, 0x2000),
@@ -27,6 +27,8 @@ def layout(flash):
         # Settings that are flashed beside the firmware; see firmware/board/src/setup.rs.
         ("setup", DATA, 0x06, 0x3D0000, 0x1000),
         ("baselines", DATA, 0x06, 0x3D1000, 0x2000),
+        # How far an update is; see firmware/core/src/update.rs.
+        ("update", DATA, 0x06, 0x3D3000, 0x2000),
         ("queue", DATA, 0x06, queue, min(flash - queue, QUEUE_MAX)),
     ]
 

@@ -3,7 +3,8 @@
 use crate::baselines::Baselines;
 use crate::flash::{Flash, Partition};
 use crate::uploads::{BATCH_MAX, Counter, Job};
-use crate::{now, radio, setup};
+use crate::{carry, now, radio, setup, updates};
+use casement_core::clock::Source;
 use casement_core::keep::Keep;
 use casement_core::queue::{self, Queue, next_boot};
 use casement_core::{Ack, Clock, Event, Mark, Memory, Millis, Node, Vitals};
@@ -105,7 +106,10 @@ impl<I: I2c> Driver<I> {
         let mut good = [0; 8];
         let good =
             time.as_mut().and_then(|time| time.load(&mut good).ok()?).map(|_| i64::from_le_bytes(good));
-        let clock = Clock::new(BUILT_UNIX_MS, good);
+        let mut clock = Clock::new(BUILT_UNIX_MS, good);
+        if let Some(unix_ms) = carry::take(crate::silent_ms(vitals.reset)) {
+            info!("the date came through the restart: {:?}", clock.hear(Source::Carried, unix_ms, Millis(0)));
+        }
         let node = Node::new(setup::of_node(settings), boot, chance as u32).with_clock(clock);
         Self {
             node,
@@ -150,6 +154,7 @@ impl<I: I2c> Driver<I> {
                 counter.send(job, health);
             }
             self.watchdog.feed();
+            updates::look(&self.node);
             let wake_at = wake_at.min(self.kit.wake_at());
             let wake = Instant::from_millis(wake_at.0).min(Instant::now() + LIFE_SIGN);
             let back = async {

@@ -11,6 +11,13 @@ use esp_storage::FlashStorage;
 /// All of it. One at a time uses it, for the length of one operation.
 pub type Flash = RefCell<FlashStorage<'static>>;
 
+/// The label of the partition that runs, by what is mapped; `None` when it is in no partition.
+pub fn booted(flash: &Flash) -> Option<heapless::String<16>> {
+    let mut bytes = [0; PARTITION_TABLE_MAX_LEN];
+    let table = read_partition_table(&mut flash.borrow_mut(), &mut bytes).ok()?;
+    table.booted_partition().ok()??.label_as_str().try_into().ok()
+}
+
 /// One partition, in erase sectors.
 #[derive(Clone, Copy)]
 pub struct Partition {

@@ -3,21 +3,25 @@
 //! | module | wires |
 //! |---|---|
 //! | [`baselines`] | what gas sensors have learned, through a restart |
+//! | [`carry`] | the date, through a restart |
 //! | [`board`] | pins and parts of each board, as data |
 //! | [`flash`] | partitions, as the regions the core keeps things in |
 //! | [`setup`] | settings: kept ones, and those that were flashed beside the firmware |
 //! | [`radio`] | Wi-Fi, and the date from time servers |
 //! | [`driver`] | the core's state machine: events in, actions out |
 //! | [`uploads`] | batches to the gateway, over `casement-net` |
+//! | [`updates`] | firmware over the air, over the same connection |
 #![no_std]
 #![no_main]
 
 mod baselines;
 mod board;
+mod carry;
 mod driver;
 mod flash;
 mod radio;
 mod setup;
+mod updates;
 mod uploads;
 
 use casement_core::{Millis, Vitals};
@@ -73,9 +77,10 @@ async fn main(spawner: Spawner) -> ! {
     static FLASH: StaticCell<flash::Flash> = StaticCell::new();
     let flash: &flash::Flash = FLASH.init(RefCell::new(flash_of(board.flash)));
     let settings = setup::load(flash);
-    // Here comes the updater: whether this image is on trial, and whether it must give way.
-
     let random = Rng::new();
+    // Whether this firmware is on trial, and whether it must give way. Nothing that can fail comes before.
+    let updates = updates::start(flash, &settings, board.name, random);
+
     let chance = || u64::from(random.random()) << 32 | u64::from(random.random());
     let bus = match I2c::new(board.i2c, I2cConfig::default().with_frequency(Rate::from_khz(100))) {
         Ok(bus) => bus.with_sda(board.sda).with_scl(board.scl).into_async(),
@@ -94,7 +99,7 @@ async fn main(spawner: Spawner) -> ! {
     let (Some(wifi), Some(url), Some(token)) = (&settings.wifi, &settings.gateway, &settings.token) else {
         // Here comes Improv over serial. Without it a device that knows no network samples, shows and keeps.
         warn!("no network is set: readings are kept");
-        driver.run(None).await
+        join(driver.run(None), updates.alone()).await.0
     };
 
     static RESOURCES: StaticCell<StackResources<4>> = StaticCell::new();
@@ -130,7 +135,7 @@ async fn main(spawner: Spawner) -> ! {
     };
     let Ok(trust) = trust else {
         error!("the authority's certificate in the settings cannot be read: readings are kept");
-        driver.run(None).await
+        join(driver.run(None), updates.alone()).await.0
     };
 
     static SOCKETS: StaticCell<Sockets> = StaticCell::new();
@@ -140,7 +145,7 @@ async fn main(spawner: Spawner) -> ! {
     let network = casement_net::Network { tcp: &tcp, dns: &dns, tls: tls.reference(), trust: &trust };
     static JOB: ConstStaticCell<uploads::Job> = ConstStaticCell::new(uploads::Job::new());
     let counter = uploads::Counter::new(JOB.take());
-    let courier = uploads::run(network, &gateway, token.reveal(), &counter);
+    let courier = uploads::run(network, &gateway, token.reveal(), &counter, updates);
     join(driver.run(Some(&counter)), courier).await.0
 }
 
@@ -153,6 +158,15 @@ fn reset_words(reset: Option<SocResetReason>) -> &'static str {
         Some(0x03 | 0x0c) => "software",
         Some(0x07 | 0x08 | 0x09 | 0x0b | 0x0d | 0x10 | 0x11 | 0x12) => "watchdog",
         _ => "unknown",
+    }
+}
+
+/// How long nothing can have been done before such a start; `None` where the power was gone.
+fn silent_ms(reset: &str) -> Option<u64> {
+    match reset {
+        "software" => Some(0),
+        "watchdog" => Some(WATCHDOG_MS),
+        _ => None,
     }
 }
 

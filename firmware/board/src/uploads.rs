@@ -1,11 +1,13 @@
 //! Batches to the gateway. The driver fills a job and hands it over a counter; the courier carries it out and hands it
 //! back. There is one job, so its memory is set aside once.
 
+use crate::updates::Updates;
 use casement_core::queue::Readings;
 use casement_core::{Ack, UploadError, uplink};
 use casement_net::{Fault, Gateway, HttpsConnection, Limits, Network};
 use casement_proto::wire::{Batch, DeviceHealth};
 use edge_nal::{Dns, TcpConnect};
+use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::channel::Channel;
 use embedded_svc::http::client::asynch::Client;
@@ -60,17 +62,27 @@ impl Counter {
     }
 }
 
-/// Carries jobs out for ever, over one kept connection.
+/// Carries jobs out for ever, over one kept connection, and sees to updates while there is no job.
 pub async fn run<T: TcpConnect, D: Dns>(
     network: Network<'_, T, D>,
     gateway: &Gateway,
     token: &str,
     counter: &Counter,
+    mut updates: Updates,
 ) -> ! {
     let mut client = Client::wrap(HttpsConnection::new(network, gateway, Limits::default()));
     let target = uplink::Target { host: gateway.host(), token };
     loop {
-        let (job, health) = counter.outbound.receive().await;
+        // Readings go first.
+        let (job, health) = match select(counter.outbound.receive(), updates.due()).await {
+            Either::First(order) => order,
+            Either::Second(()) => {
+                updates.work(&mut client, &target).await;
+                continue;
+            }
+        };
+        let said = updates.said();
+        let health = DeviceHealth { update: said.as_deref(), ..health };
         let batch = Batch { boot: Some(job.boot), readings: &job.readings, health: Some(&health) };
         let mut result = uplink::post(&mut client, &target, &batch, &mut job.body).await;
         if let Err(error) = result {
@@ -82,6 +94,7 @@ pub async fn run<T: TcpConnect, D: Dns>(
             }
             result = Err(Fault::tell(last_fault, error));
         }
+        updates.uploaded(result.is_ok());
         let _fits = counter.inbound.try_send((job, result));
     }
 }

@@ -134,6 +134,26 @@ impl Clock {
     }
 }
 
+/// The date as words for memory that outlives a restart, but not a power cut.
+pub fn carry(unix_ms: i64) -> [u32; CARRY_WORDS] {
+    let [a, b, c, d, e, f, g, h] = unix_ms.to_le_bytes();
+    [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]), carry_check(unix_ms)]
+}
+
+/// The date out of such words; `None` when they are anything else, as after power came.
+pub fn carried([low, high, check]: [u32; CARRY_WORDS]) -> Option<i64> {
+    let unix_ms = (u64::from(high) << 32 | u64::from(low)).cast_signed();
+    (check == carry_check(unix_ms)).then_some(unix_ms)
+}
+
+fn carry_check(unix_ms: i64) -> u32 {
+    // The letters keep memory that is all zero from being a date.
+    casement_proto::Crc32::new().with(b"date").with(&unix_ms.to_le_bytes()).value()
+}
+
+/// Words of [`carry`].
+pub const CARRY_WORDS: usize = 3;
+
 impl Default for Clock {
     /// A clock of a build without a date.
     fn default() -> Self {
@@ -224,6 +244,18 @@ mod tests {
         assert_eq!(clock.keep(Millis(2_000 + KEEP_EVERY_MS)), Some(BUILT + DAY + 60_000));
         // What the gateway said long ago is no news.
         assert_eq!(clock.keep(Millis(2_000 + 3 * KEEP_EVERY_MS)), None);
+    }
+
+    #[test]
+    fn a_date_comes_through_a_restart_whole_or_not_at_all() {
+        let words = carry(BUILT);
+        assert_eq!(carried(words), Some(BUILT));
+        for bit in 0..96 {
+            let mut broken = words;
+            broken[bit / 32] ^= 1 << (bit % 32);
+            assert_eq!(carried(broken), None, "bit {bit}");
+        }
+        assert_eq!((carried([0; 3]), carried([u32::MAX; 3])), (None, None));
     }
 
     #[test]

@@ -18,6 +18,16 @@
 //!   bootloader knows how to.
 //!
 //! What this cannot help: a release that crashes before it comes to [`Updater::start`]. A driver calls that first.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`exchange`] | what is said to the gateway, and how bytes get into the slot |
+//! | [`otadata`] | which slot the bootloader starts |
+//! | [`runner`] | does what the steps say: the same on boards and in the simulated device |
+
+pub mod exchange;
+pub mod otadata;
+pub mod runner;
 
 use crate::Millis;
 use crate::uplink::Backoff;
@@ -35,6 +45,9 @@ pub enum Slot {
 }
 
 impl Slot {
+    /// Both, in the order of their partitions.
+    pub const ALL: [Self; 2] = [Self::A, Self::B];
+
     /// The other one.
     #[must_use]
     pub const fn other(self) -> Self {
@@ -174,6 +187,19 @@ pub enum Refusal {
     Busy,
 }
 
+impl Refusal {
+    /// A word for programs; `None` when there is nothing wrong with the offer.
+    pub const fn code(self) -> Option<&'static str> {
+        match self {
+            Self::Unreadable(_) => Some("unreadable"),
+            Self::Signature => Some("signature"),
+            Self::Board => Some("wrong-board"),
+            Self::TooBig => Some("too-large"),
+            Self::Running | Self::Older | Self::Held | Self::FailedBefore | Self::Busy => None,
+        }
+    }
+}
+
 /// Why a part of an image did not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchError {
@@ -259,6 +285,10 @@ pub struct Updater {
     flash_faults: u8,
     started: Millis,
     refusal: Option<Refusal>,
+    /// What was offered last, where that could be read.
+    offered: Option<Version>,
+    /// Why the last part did not come; `None` after one that did.
+    stumble: Option<FetchError>,
     /// Nothing can be kept: no update is begun.
     halted: bool,
 }
@@ -279,9 +309,12 @@ impl Updater {
             flash_faults: 0,
             started: now,
             refusal: None,
+            offered: None,
+            stumble: None,
             halted: false,
         };
         let then = updater.boot();
+        updater.drop_unwanted();
         let changed = kept != Some(updater.kept);
         let step = updater.step(changed, then, now);
         (updater, step)
@@ -300,8 +333,12 @@ impl Updater {
         let mut then = None;
         match event {
             Event::Due => {}
-            Event::Offered(manifest) => self.refusal = self.offered(manifest, keys).err(),
+            Event::Offered(manifest) => {
+                self.offered = None;
+                self.refusal = self.offered(manifest, keys).err();
+            }
             Event::NothingOffered => {
+                (self.offered, self.refusal) = (None, None);
                 if matches!(self.kept.phase, Phase::Fetching { .. }) {
                     self.drop_fetch();
                 }
@@ -319,11 +356,7 @@ impl Updater {
                     self.kept.failed = None;
                 }
                 self.policy = policy;
-                if let Phase::Fetching { release, .. } = self.kept.phase
-                    && self.wanted(&release).is_err()
-                {
-                    self.drop_fetch();
-                }
+                self.drop_unwanted();
             }
             Event::NotKept => {
                 self.halted = true;
@@ -367,6 +400,10 @@ impl Updater {
                 Some(UpdateStatus::Trying { version: release.version })
             }
             Phase::Idle | Phase::Trial { .. } | Phase::Returning => {
+                // What is wrong with the present offer says more than what was wrong with the last one.
+                if let (Some(version), Some(why)) = (self.offered, self.refusal.and_then(Refusal::code)) {
+                    return Some(UpdateStatus::Failed { version, why });
+                }
                 let failed = self.kept.failed?;
                 Some(UpdateStatus::Failed { version: failed.version, why: failed.why.code() })
             }
@@ -376,6 +413,21 @@ impl Updater {
     /// Why the last offer was not taken.
     pub const fn refusal(&self) -> Option<Refusal> {
         self.refusal
+    }
+
+    /// The version that was offered last; `None` when nothing was, or nothing that can be read.
+    pub const fn offered_version(&self) -> Option<Version> {
+        self.offered
+    }
+
+    /// Why the last part of a release did not come; `None` while parts come.
+    pub const fn stumble(&self) -> Option<FetchError> {
+        self.stumble
+    }
+
+    /// What runs here.
+    pub const fn identity(&self) -> &Identity {
+        &self.who
     }
 
     /// What this boot means.
@@ -463,6 +515,7 @@ impl Updater {
     fn offered(&mut self, manifest: &[u8], keys: &[[u8; 32]]) -> Result<(), Refusal> {
         let signed = SignedRelease::decode(manifest).map_err(Refusal::Unreadable)?;
         let release = signed.release;
+        self.offered = Some(release.version);
         match self.kept.phase {
             // Verified when it was begun.
             Phase::Fetching { release: present, .. } if present == release => return Ok(()),
@@ -517,6 +570,7 @@ impl Updater {
             if whole > upto {
                 self.backoff.reset();
                 self.flash_faults = 0;
+                self.stumble = None;
                 self.kept.phase = Phase::Fetching { release, upto: whole, mismatches };
             }
         }
@@ -524,6 +578,7 @@ impl Updater {
 
     fn fetch_failed(&mut self, error: FetchError, now: Millis, random: u32) {
         self.busy = false;
+        self.stumble = Some(error);
         self.not_before = now.after(u64::from(self.backoff.pause(random)));
         let Phase::Fetching { release, .. } = self.kept.phase else { return };
         match error {
@@ -554,8 +609,18 @@ impl Updater {
         }
     }
 
+    /// Lets go of a release that is being fetched and that the settings do not want any more.
+    fn drop_unwanted(&mut self) {
+        if let Phase::Fetching { release, .. } = self.kept.phase
+            && self.wanted(&release).is_err()
+        {
+            self.drop_fetch();
+        }
+    }
+
     fn drop_fetch(&mut self) {
         self.kept.phase = Phase::Idle;
+        self.stumble = None;
         self.verified = false;
     }
 

@@ -78,6 +78,15 @@ pub struct Target<'a> {
     pub token: &'a str,
 }
 
+impl Target<'_> {
+    /// The `Authorization` header.
+    pub(crate) fn bearer(&self) -> Result<heapless::String<{ TOKEN_BYTES_MAX + 7 }>, UploadError> {
+        let mut bearer = heapless::String::new();
+        write!(bearer, "Bearer {}", self.token).map_err(|_| UploadError::Token)?;
+        Ok(bearer)
+    }
+}
+
 /// Sends a batch and waits for the answer. `scratch` holds the body first and the acknowledgement afterwards; 128 bytes
 /// for each reading of three values is enough.
 ///
@@ -95,8 +104,7 @@ pub async fn post<C: Connection>(
     let len = wire::encode_json(batch, scratch).map_err(|_| UploadError::Refused)?;
     let mut length = heapless::String::<8>::new();
     write!(length, "{len}").map_err(|_| UploadError::Refused)?;
-    let mut bearer = heapless::String::<{ TOKEN_BYTES_MAX + 7 }>::new();
-    write!(bearer, "Bearer {}", target.token).map_err(|_| UploadError::Token)?;
+    let bearer = target.bearer()?;
     let headers = [
         ("Host", target.host),
         ("Authorization", bearer.as_str()),
@@ -114,16 +122,7 @@ pub async fn post<C: Connection>(
     }
     request.flush().await.map_err(|e| lost(&e))?;
     let mut response = request.submit().await.map_err(|e| lost(&e))?;
-    let error = match response.status() {
-        200 => None,
-        400 | 413 => Some(UploadError::Refused),
-        401 | 403 => Some(UploadError::Token),
-        429 | 503 => {
-            Some(UploadError::Busy { retry_after_ms: retry_after_ms(response.header("Retry-After")) })
-        }
-        507 => Some(UploadError::Full { retry_after_ms: retry_after_ms(response.header("Retry-After")) }),
-        status => Some(UploadError::Status(status)),
-    };
+    let error = refusal(&response);
     // Read to the end in either case, so that the connection can be used again.
     let read = read_all(&mut response, scratch).await;
     if let Some(error) = error {
@@ -133,8 +132,22 @@ pub async fn post<C: Connection>(
     wire::decode_ack(scratch.get(..len).unwrap_or_default()).ok_or(UploadError::Answer)
 }
 
+/// What an answer means that is no 200; `None` for one.
+pub(crate) fn refusal<C: Connection>(response: &Response<C>) -> Option<UploadError> {
+    match response.status() {
+        200 => None,
+        400 | 413 => Some(UploadError::Refused),
+        401 | 403 => Some(UploadError::Token),
+        429 | 503 => {
+            Some(UploadError::Busy { retry_after_ms: retry_after_ms(response.header("Retry-After")) })
+        }
+        507 => Some(UploadError::Full { retry_after_ms: retry_after_ms(response.header("Retry-After")) }),
+        status => Some(UploadError::Status(status)),
+    }
+}
+
 /// Length of the body; `None` when it is larger than the buffer.
-async fn read_all<C: Connection>(
+pub(crate) async fn read_all<C: Connection>(
     response: &mut Response<C>,
     buffer: &mut [u8],
 ) -> Result<Option<usize>, UploadError> {
@@ -152,7 +165,7 @@ async fn read_all<C: Connection>(
     }
 }
 
-fn lost<E: embedded_svc::io::Error>(error: &E) -> UploadError {
+pub(crate) fn lost<E: embedded_svc::io::Error>(error: &E) -> UploadError {
     UploadError::Connection(error.kind())
 }
 

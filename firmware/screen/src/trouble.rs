@@ -1,8 +1,10 @@
 //! From what the core says is wrong to what a screen says about it. Every driver of a screen asks here.
 
-use crate::view::{Trouble, UpdateFault};
+use crate::view::{Stage, Trouble, UpdateFault};
+use casement_core::update::{FetchError, Phase, Updater};
 use casement_core::uplink::Certificate;
 use casement_core::{Trouble as Cause, UploadError, update};
+use casement_proto::Version;
 use embedded_svc::io::ErrorKind;
 
 impl Trouble {
@@ -35,6 +37,37 @@ impl Trouble {
             // It is looked for and left out.
             UploadError::Refused => return None,
         })
+    }
+}
+
+impl Stage {
+    /// How an update goes, and the version it is about; `None` when there is nothing to show. One that failed stays until
+    /// another is offered: for how long a screen shows that is the driver's choice.
+    pub fn of(updater: &Updater) -> Option<(Version, Self)> {
+        let stumbled = |error| match error {
+            FetchError::Connection | FetchError::Status(_) | FetchError::Answer => UpdateFault::Incomplete,
+            FetchError::Flash => UpdateFault::Flash,
+        };
+        match updater.kept().phase {
+            Phase::Fetching { release, upto, .. } => {
+                let stage = match (updater.stumble(), updater.percent()) {
+                    (Some(error), _) => Self::Failed(stumbled(error)),
+                    (None, _) if upto >= release.size => Self::Verifying,
+                    (None, percent) => Self::Downloading(percent.unwrap_or(0)),
+                };
+                Some((release.version, stage))
+            }
+            Phase::Trial { release, .. } if updater.on_trial() => Some((release.version, Self::Trial)),
+            Phase::Idle | Phase::Trial { .. } | Phase::Returning => {
+                let offered = updater.offered_version().unwrap_or(updater.identity().version);
+                let refused = updater.refusal().and_then(UpdateFault::of_refusal);
+                let failed = updater.kept().failed;
+                refused
+                    .map(|fault| (offered, fault))
+                    .or_else(|| failed.map(|failed| (failed.version, UpdateFault::of(failed.why))))
+                    .map(|(version, fault)| (version, Self::Failed(fault)))
+            }
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! One start of a device, from power on to power off: what `main` and driver of a board are, on this computer.
 
 use crate::chance::Chance;
-use crate::flash::{Flash, FlashError, Part, Place, SETTINGS, SETUP, TIME};
+use crate::firmware::{self, Conduct};
+use crate::flash::{Flash, FlashError, OTADATA, Part, Place, SECTOR_BYTES, SETTINGS, SETUP, TIME, UPDATE};
 use crate::picture::Seen;
 use crate::scd41::Scd41;
 use crate::time::World;
@@ -9,14 +10,17 @@ use crate::wire::Wire;
 use casement_core::improv::{Facts, Parser, Session};
 use casement_core::keep::Keep;
 use casement_core::queue::{self, Queue, QueueStatus, Readings};
+use casement_core::update::Identity;
+use casement_core::update::otadata::Otadata;
+use casement_core::update::runner::{Keys, Next, Places, Runner};
 use casement_core::{
     Ack, Actions, Clock, Event, Mark, Millis, Node, Record, Region, Settings, Trouble, UploadError, Vitals,
     uplink,
 };
 use casement_net::{Fault, Gateway, HttpsConnection, Limits, Network, Trust, clock};
-use casement_proto::DeviceSettings;
 use casement_proto::device_settings::IMAGE_BYTES_MAX;
 use casement_proto::wire::Batch;
+use casement_proto::{BoardId, DeviceSettings};
 use casement_sensors::{Bus, Kit, Tuning};
 use edge_nal_std::Stack;
 use embedded_svc::http::client::asynch::Client;
@@ -129,6 +133,19 @@ pub enum Note<'a> {
     Radio,
     /// Settings came over the serial line, and led to the gateway or not.
     Provisioned(Result<(), UploadError>),
+    /// The bootloader started this.
+    Booted(&'a firmware::Running),
+    /// The firmware crashed, as its image says it does.
+    Crashed,
+    /// Something was done about an update.
+    Update {
+        /// Whether the gateway was asked something: for a release, or a part of its image. Else the image was hashed.
+        request: bool,
+        /// Real milliseconds that it took.
+        real_ms: u64,
+    },
+    /// What the report of the next batch says about updates.
+    ReportUpdate(Option<&'a str>),
 }
 
 /// How a start ended.
@@ -147,11 +164,15 @@ pub enum Ended {
 /// Most readings of one batch, as on a board.
 pub const BATCH_MAX: usize = 20;
 const BODY_BYTES: usize = 7_168;
+/// From a restart to the next start.
+const RESTART_MS: u64 = 1_000;
 /// A time server answers this long after the network came.
 const TIME_AFTER_MS: i64 = 3_000;
 /// And is asked again, as on a board.
 const TIME_AGAIN_MS: i64 = 6 * 3_600_000;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The board's name, as releases have it.
+const BOARD: &str = "sim";
 
 type Https<'a> = HttpsConnection<'a, Wire, Stack>;
 
@@ -184,6 +205,11 @@ struct Running<'a> {
     started_unix_ms: i64,
     seen: Seen,
     reset: &'static str,
+    updates: Runner<Part>,
+    firmware: firmware::Running,
+    chance: Chance,
+    /// The updater wants a restart.
+    restart: bool,
 }
 
 impl Board<'_> {
@@ -204,7 +230,20 @@ impl Board<'_> {
     ) -> Result<Ended, FlashError> {
         let world = self.world.clone();
         let started_unix_ms = world.unix_ms();
+        let firmware = firmware::boot(&self.flash)?;
+        around.note(&Note::Booted(&firmware), started_unix_ms);
         let settings = self.settings()?;
+        let (updates, next) = self.updates(&firmware, &settings);
+        if self.flash.is_off() {
+            return Ok(Ended::Power);
+        }
+        if next == Next::Restart || firmware.conduct == Conduct::CrashesAtStart {
+            if next == Next::GoOn {
+                around.note(&Note::Crashed, started_unix_ms);
+            }
+            world.pass_ms(RESTART_MS);
+            return Ok(Ended::Restart);
+        }
         let mut queue = Queue::open(self.flash.part(self.queue)).map_err(region)?;
         let boot = queue::next_boot(queue.newest_boot(), self.chance.any());
         let mut waiting = vec![];
@@ -240,14 +279,21 @@ impl Board<'_> {
             sent: 0,
             started_unix_ms,
             reset,
+            updates,
+            firmware,
+            chance: self.chance.clone(),
+            restart: false,
         };
+        running.updates.linked(false);
         let mut events = VecDeque::from([Event::Queue(running.queue.status())]);
         let (mut link, mut date_at) = (false, i64::MAX);
         let (mut parser, mut session) = (Parser::new(), Session::new(peer.is_some()));
         loop {
             let Some(now_around) = around.around(world.unix_ms()) else { return Ok(Ended::Asked) };
-            if now_around.link != link {
-                link = now_around.link;
+            let is_linked = now_around.link && firmware.conduct != Conduct::Silent;
+            if is_linked != link {
+                link = is_linked;
+                running.updates.linked(link && peer.is_some());
                 date_at = if link { world.unix_ms() + TIME_AFTER_MS } else { i64::MAX };
                 running.link = link;
                 events.push_back(Event::Link(link));
@@ -281,7 +327,17 @@ impl Board<'_> {
                     return Ok(Ended::Power);
                 }
             }
-            if running.seen.look(&running.node, &kit, running.now(&world)) {
+            // Readings went first.
+            let next = running.update(around, &world, peer.as_ref());
+            if self.flash.is_off() {
+                return Ok(Ended::Power);
+            }
+            if next == Next::Restart {
+                world.pass_ms(RESTART_MS);
+                return Ok(Ended::Restart);
+            }
+            let now = running.now(&world);
+            if running.seen.look(&running.node, &kit, running.updates.updater(), now) {
                 around.note(&Note::Seen(&running.seen), world.unix_ms());
             }
             let bytes = around.serial_read();
@@ -289,6 +345,9 @@ impl Board<'_> {
                 return Ok(Ended::Restart);
             }
             let wake = started_unix_ms.saturating_add_unsigned(wake_at.min(kit.wake_at()).0);
+            let wake_updates = running.updates.wake_at(running.now(&world));
+            let wake_updates = wake_updates.map(|at| started_unix_ms.saturating_add_unsigned(at.0));
+            let wake = wake.min(wake_updates.unwrap_or(i64::MAX));
             let wake = wake.min(now_around.look_again_ms).min(date_at).max(world.unix_ms() + 1);
             world.pass_until(around.wait(world.unix_ms(), wake));
         }
@@ -297,6 +356,25 @@ impl Board<'_> {
     fn client<'a>(&'a self, peer: &'a Peer) -> Client<Https<'a>> {
         let network = Network { tcp: &self.wire, dns: &self.names, tls: self.tls, trust: &peer.trust };
         Client::wrap(HttpsConnection::new(network, &peer.gateway, self.limits))
+    }
+
+    /// The updater, which comes before everything else.
+    fn updates(&mut self, firmware: &firmware::Running, settings: &DeviceSettings) -> (Runner<Part>, Next) {
+        let other = firmware::place(firmware.slot.other());
+        let who = Identity {
+            board: BoardId::parse(BOARD).expect("is a name"),
+            version: firmware.version,
+            slot: firmware.slot,
+            slot_bytes: u32::try_from(other.sectors * SECTOR_BYTES).unwrap_or(0),
+        };
+        let places = Places {
+            slot: self.flash.part(other),
+            kept: Keep::open(self.flash.part(UPDATE)).ok(),
+            otadata: Otadata::new(self.flash.part(OTADATA)),
+        };
+        let keys: Keys = settings.release_key.into_iter().collect();
+        let random = (self.chance.any() >> 32) as u32;
+        Runner::start(who, places, settings.update, keys, Millis(0), random)
     }
 
     /// What is set. What was flashed beside the firmware goes over it, once.
@@ -420,6 +498,11 @@ impl Running<'_> {
             events.push_back(Event::Sampled(kit.sample(self.now(world))));
         }
         if let Some(limit) = actions.upload {
+            if self.firmware.conduct == Conduct::CrashesLater {
+                around.note(&Note::Crashed, world.unix_ms());
+                world.pass_ms(RESTART_MS);
+                return Some(Ended::Restart);
+            }
             let (sent, result) = self.upload(limit, around, world, peer);
             events.push_back(Event::Uploaded { sent, result });
         }
@@ -432,6 +515,29 @@ impl Running<'_> {
             }
         }
         actions.restart.then_some(Ended::Restart)
+    }
+
+    /// Does one thing about an update, if there is one to do.
+    fn update(&mut self, around: &mut dyn Surroundings, world: &World, peer: Option<&Peer>) -> Next {
+        let now = self.now(world);
+        let (calm, random) = (self.node.calm(), (self.chance.any() >> 32) as u32);
+        if self.restart || self.updates.tick(now, (calm, random)) == Next::Restart {
+            return Next::Restart;
+        }
+        if !self.updates.has_work(now) {
+            return Next::GoOn;
+        }
+        let (Some(peer), Some(mut client)) = (peer, self.client.take()) else { return Next::GoOn };
+        clock::set(u64::try_from(self.node.certificate_time(now) / 1_000).unwrap_or(0));
+        let target = uplink::Target { host: peer.gateway.host(), token: &peer.token };
+        let began = embassy_time::Instant::now();
+        let request = !self.updates.is_hashing();
+        let next = block_on(self.updates.work(&mut client, &target, || now, (calm, random)));
+        self.client = Some(client);
+        let real_ms = began.elapsed().as_millis();
+        world.pass_ms(around.exchange_ms(real_ms));
+        around.note(&Note::Update { request, real_ms }, world.unix_ms());
+        next
     }
 
     /// Sends the oldest readings, and says what became of them.
@@ -456,15 +562,19 @@ impl Running<'_> {
         self.sent = u16::try_from(readings.len()).unwrap_or(u16::MAX);
         // Certificates are held against the best date there is.
         clock::set(u64::try_from(self.node.certificate_time(now) / 1_000).unwrap_or(0));
+        let version = self.firmware.version.to_string();
+        let update = self.updates.updater().status().map(|status| status.to_string());
         let vitals = Vitals {
-            firmware: VERSION,
-            board: "sim",
+            firmware: &version,
+            board: BOARD,
             reset: self.reset,
             rssi: Some(-48),
+            update: update.as_deref(),
             ..Vitals::default()
         };
         let health = self.node.report(&vitals, now);
-        around.note(&Note::Report(health.trouble), world.unix_ms());
+        around.note(&Note::Report(self.node.trouble(now).map(|trouble| trouble.code())), world.unix_ms());
+        around.note(&Note::ReportUpdate(update.as_deref()), world.unix_ms());
         let batch = Batch { boot: Some(boot), readings: &readings, health: Some(&health) };
         let target = uplink::Target { host: peer.gateway.host(), token: &peer.token };
         let began = embassy_time::Instant::now();
@@ -476,6 +586,9 @@ impl Running<'_> {
             ..ack
         });
         world.pass_ms(around.exchange_ms(began.elapsed().as_millis()));
+        let (calm, random) = (self.node.calm(), (self.chance.any() >> 32) as u32);
+        self.restart |=
+            self.updates.uploaded(result.is_ok(), self.now(world), (calm, random)) == Next::Restart;
         around.note(&Note::Uploaded { sent: self.sent, result: &result, fault }, world.unix_ms());
         (self.sent, result)
     }

@@ -32,10 +32,18 @@ pub struct Place {
 pub const SETTINGS: Place = Place { offset: 0x9000, sectors: 2 };
 /// The last good time.
 pub const TIME: Place = Place { offset: 0xb000, sectors: 2 };
+/// Which slot the bootloader starts.
+pub const OTADATA: Place = Place { offset: 0xd000, sectors: 2 };
+/// The first place for firmware.
+pub const SLOT_A: Place = Place { offset: 0x1_0000, sectors: 480 };
+/// The other one.
+pub const SLOT_B: Place = Place { offset: 0x1f_0000, sectors: 480 };
 /// Settings that are flashed beside the firmware.
 pub const SETUP: Place = Place { offset: 0x3d_0000, sectors: 1 };
+/// How far an update is.
+pub const UPDATE: Place = Place { offset: 0x3d_3000, sectors: 2 };
 /// Readings that wait.
-pub const QUEUE: Place = Place { offset: 0x3d_3000, sectors: 45 };
+pub const QUEUE: Place = Place { offset: 0x3d_5000, sectors: 43 };
 
 /// Why the flash did not do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`device`] | one start of the device, from power on to power off: what a board's `main` and driver are |
 //! | [`flash`] | NOR flash in a file, whose power may fail at any byte |
+//! | [`firmware`] | images of firmware on paper, and the bootloader that starts them |
 //! | [`scd41`] | an SCD41 on an I2C bus of paper, and what can be wrong with it |
 //! | [`room`] | the air it measures |
 //! | [`picture`] | the screen as a picture |
@@ -17,11 +18,12 @@
 //! world stands still; afterwards it is as much later as [`device::Surroundings::exchange_ms`] says. Everything that comes
 //! from the gateway's clock is moved by the difference between the world's date and the real one.
 //!
-//! What is not here: updates over the air (the core's state machine has its own exhaustive test), a radio, and the set-up
-//! portal.
+//! What is not here: a radio, and the set-up portal. Firmware that comes over the air is on paper, too: an image says of
+//! itself which version it is and how it behaves, and the same program goes on in that way.
 
 pub mod chance;
 pub mod device;
+pub mod firmware;
 pub mod flash;
 pub mod picture;
 pub mod room;

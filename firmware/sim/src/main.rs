@@ -118,6 +118,11 @@ impl Surroundings for Desk {
             }
             Note::Provisioned(Ok(())) => eprintln!("{unix_ms} new settings work"),
             Note::Provisioned(Err(error)) => eprintln!("{unix_ms} new settings do not work: {error}"),
+            Note::Booted(it) => {
+                eprintln!("{unix_ms} the bootloader starts {} in slot {:?}", it.version, it.slot)
+            }
+            Note::Crashed => eprintln!("{unix_ms} the firmware crashed"),
+            Note::ReportUpdate(Some(text)) => eprintln!("{unix_ms} update: {text}"),
             _ => {}
         }
     }

@@ -2,9 +2,10 @@
 
 use crate::scd41::Scd41;
 use crate::time::World;
+use casement_core::update::Updater;
 use casement_core::{Display, Millis, Node, Trouble as Cause};
-use casement_proto::DeviceSettings;
-use casement_screen::{Air, Clock, Page, Setup, Theme, Trouble, View, draw};
+use casement_proto::{DeviceSettings, Version};
+use casement_screen::{Air, Clock, Page, Setup, Stage, Theme, Trouble, Update, View, draw};
 use casement_sensors::Kit;
 use embedded_graphics::Pixel;
 use embedded_graphics::pixelcolor::Rgb565;
@@ -22,10 +23,16 @@ pub struct Seen {
     pub cause: Option<Cause>,
     /// What the screen says about it.
     pub trouble: Option<Trouble>,
+    /// How an update goes: the version it is about, and how far it came.
+    pub update: Option<(Version, Stage)>,
+    /// When that changed, by the time of this start.
+    update_at: Millis,
+    running: Version,
     room: String,
     set_up: bool,
     utc_offset_min: i16,
     clock: Option<(u8, u8)>,
+    now: Millis,
     sensor: Option<&'static str>,
     temperature_dc: Option<i16>,
     humidity_pct: Option<u8>,
@@ -43,8 +50,14 @@ impl Seen {
     }
 
     /// Looks again. `true` when there is something new, the time of day aside.
-    pub fn look(&mut self, node: &Node, kit: &Kit<Scd41, World>, now: Millis) -> bool {
+    pub fn look(&mut self, node: &Node, kit: &Kit<Scd41, World>, updater: &Updater, now: Millis) -> bool {
         let before = Self { clock: None, ..self.clone() };
+        let update = Stage::of(updater);
+        if update != self.update {
+            (self.update, self.update_at) = (update, now);
+        }
+        self.running = updater.identity().version;
+        self.now = now;
         let unix_ms = node.unix_ms(now);
         self.cause = node.trouble(now);
         self.trouble = self.cause.and_then(|cause| Trouble::of(cause, unix_ms.is_some()));
@@ -58,7 +71,7 @@ impl Seen {
         let minute = unix_ms.map(|unix_ms| {
             (unix_ms.div_euclid(60_000) + i64::from(self.utc_offset_min)).rem_euclid(24 * 60) as u16
         });
-        let is_new = *self != before && Self { clock: None, ..self.clone() } != before;
+        let is_new = Self { clock: None, now: before.now, ..self.clone() } != before;
         self.clock = minute.map(|minute| ((minute / 60) as u8, (minute % 60) as u8));
         is_new
     }
@@ -69,7 +82,13 @@ impl Seen {
     /// The file cannot be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let mut frame = Frame { pixels: vec![[0; 3]; (WIDTH * HEIGHT) as usize] };
-        let page = if self.set_up {
+        let versions =
+            self.update.map(|(version, stage)| (version.to_string(), self.running.to_string(), stage));
+        let page = if let Some((version, running, stage)) = &versions
+            && (!matches!(stage, Stage::Failed(_)) || self.now.since(self.update_at) < FAILED_SHOWN_MS)
+        {
+            Page::Update(Update { version, running, stage: *stage })
+        } else if self.set_up {
             Page::Air(Air {
                 display: self.display,
                 trouble: self.trouble,
@@ -91,6 +110,8 @@ impl Seen {
     }
 }
 
+/// How long a failed update is shown; then the air is.
+const FAILED_SHOWN_MS: u64 = 600_000;
 const WIDTH: u32 = 320;
 const HEIGHT: u32 = 240;
 

@@ -124,6 +124,14 @@ fn an_offer_that_is_not_for_this_device_is_refused_in_words() {
         let step = tell(&mut updater, Event::Offered(&bytes));
         assert_eq!((updater.refusal(), step.then, step.keep), (Some(refusal), Then::Nothing, None));
         assert!(std::format!("{refusal}").len() > 20);
+        // What is wrong with an offer is told to the gateway, which then offers it to nobody.
+        let said = updater.status().map(|status| std::format!("{status}"));
+        let version = updater.offered_version();
+        let expected =
+            refusal.code().zip(version).map(|(why, version)| std::format!("failed {version} {why}"));
+        assert_eq!(said, expected);
+        assert!(said.is_none_or(|said| UpdateStatus::parse(&said).is_some()));
+        assert_eq!(version.is_none(), matches!(refusal, Refusal::Unreadable(_)));
     }
     // Asked for by name, an older one is taken.
     let mut updater = fresh(UpdatePolicy::Exactly(older.version));
@@ -477,6 +485,9 @@ impl World {
                 started,
                 refusal,
                 halted,
+                // Said, and never gone by.
+                offered: _,
+                stumble: _,
             } = updater;
             key.extend(kept.encode());
             write!(

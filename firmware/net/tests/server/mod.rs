@@ -163,6 +163,8 @@ pub enum Talk {
     LargeAnswer,
     /// The same in records of 16 KiB, as other servers send them.
     LargeRecords,
+    /// Takes readings, and offers this as the manifest of new firmware.
+    Offers(&'static [u8]),
 }
 
 #[derive(Default)]
@@ -280,8 +282,14 @@ fn serve(mut tcp: TcpStream, config: Arc<ServerConfig>, talk: Talk, seen: &Seen)
         counts.resumed += usize::from(tls.conn.handshake_kind() == Some(HandshakeKind::Resumed));
     });
     loop {
-        let readings = request(&mut tls)?;
+        let (asks_for_firmware, readings) = request(&mut tls)?;
         seen.count(|counts| counts.requests += 1);
+        if let (Talk::Offers(manifest), true) = (talk, asks_for_firmware) {
+            write!(tls, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", manifest.len())?;
+            tls.write_all(manifest)?;
+            tls.flush()?;
+            continue;
+        }
         let answer = match talk {
             Talk::SilenceAfterHandshake => return wait_for_end(&mut tls),
             Talk::CutAnswer => "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{\"stored\"".to_owned(),
@@ -326,8 +334,8 @@ fn wait_for_end(stream: &mut impl Read) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Reads one request; gives the number of readings in it.
-fn request(stream: &mut impl Read) -> std::io::Result<usize> {
+/// Reads one request; says whether it is for firmware, and gives the number of readings in it.
+fn request(stream: &mut impl Read) -> std::io::Result<(bool, usize)> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 2048];
     let mut more = |bytes: &mut Vec<u8>| match stream.read(&mut buffer)? {
@@ -349,5 +357,6 @@ fn request(stream: &mut impl Read) -> std::io::Result<usize> {
         more(&mut bytes)?;
     }
     assert_eq!(bytes.len(), from + length, "more than was announced");
-    Ok(String::from_utf8_lossy(&bytes[from..]).matches("\"seq\"").count())
+    let readings = String::from_utf8_lossy(&bytes[from..]).matches("\"seq\"").count();
+    Ok((head.starts_with("GET /api/v1/firmware"), readings))
 }

@@ -88,6 +88,19 @@ impl Gateway {
         command
     }
 
+    /// Runs a command beside the running gateway, and gives what it printed.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let done = self.command(arguments).output().expect("runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(done.status.success(), "{arguments:?}: {}{}", text(&done.stdout), text(&done.stderr));
+        text(&done.stdout)
+    }
+
+    /// Where it keeps everything.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     /// Starts it, on the port it had, and waits until it is ready.
     pub fn start(&mut self) {
         let at = |name: &str| self.folder.path().join(name);

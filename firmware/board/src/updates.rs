@@ -1,0 +1,171 @@
+//! Firmware over the air: the parts that the core's runner works with, and when it may.
+//!
+//! [`start`] comes before radio and sensors, so that a release that crashes there is counted. From then on whoever has the
+//! connection has the updates, too: there is memory for one TLS session.
+
+use crate::flash::{self, Flash, Partition};
+use crate::now;
+use casement_core::keep::Keep;
+use casement_core::update::otadata::Otadata;
+use casement_core::update::runner::{Keys, Next, Places, Runner, keys};
+use casement_core::update::{Identity, Slot};
+use casement_core::uplink::Target;
+use casement_core::{Node, Region};
+use casement_proto::release::UPDATE_STATUS_BYTES_MAX;
+use casement_proto::{BoardId, DeviceSettings};
+use core::fmt::Write as _;
+use core::sync::atomic::{AtomicBool, Ordering};
+use embassy_time::{Duration, Instant, Timer};
+use embedded_svc::http::client::asynch::{Client, Connection};
+use esp_hal::rng::Rng;
+use log::{error, info, warn};
+
+/// Keys that releases may be signed with, besides the one in the settings; `firmware/tools/image` says them.
+const BUILT_IN: &str = match option_env!("CASEMENT_RELEASE_KEYS") {
+    Some(keys) => keys,
+    None => "",
+};
+
+/// Whether a restart would disturb no sensor.
+static CALM: AtomicBool = AtomicBool::new(false);
+
+/// The driver tells how it is, with each sign of life.
+pub fn look(node: &Node) {
+    CALM.store(node.calm(), Ordering::Relaxed);
+    crate::carry::keep(node.unix_ms(now()));
+    // Firmware may be asked for before there is any reading. Certificates are held against the best date there is.
+    casement_net::clock::set(u64::try_from(node.certificate_time(now()) / 1_000).unwrap_or(0));
+}
+
+/// How the text of a report is held.
+pub type Said = heapless::String<UPDATE_STATUS_BYTES_MAX>;
+
+/// The updater of this board; without one it never asks.
+pub struct Updates {
+    runner: Option<Runner<Partition>>,
+    random: Rng,
+    /// A restart is wanted, and the driver is still letting go of the readings that the gateway took.
+    restart: bool,
+}
+
+/// How long the driver gets for that. Readings that it does not let go of are sent again, and known there.
+const LET_GO: Duration = Duration::from_secs(1);
+
+/// Finds out whether this firmware is on trial, and whether it must give way: then the chip restarts here.
+pub fn start(flash: &'static Flash, settings: &DeviceSettings, board: &str, random: Rng) -> Updates {
+    let mut keys = keys(BUILT_IN).unwrap_or_else(|error| {
+        error!("the release keys that were built in: {error}");
+        Keys::new()
+    });
+    if let Some(key) = settings.release_key
+        && keys.push(key).is_err()
+    {
+        warn!("there are too many release keys: the one in the settings is left out");
+    }
+    if keys.is_empty() {
+        warn!("no release key is known: this firmware is never updated over the air");
+    }
+    let Some((who, places)) = places(flash, board) else {
+        error!("the slots for firmware cannot be told apart: it is never updated over the air");
+        return Updates { runner: None, random, restart: false };
+    };
+    if places.kept.is_none() {
+        error!("there is no partition for the state of an update, or it cannot be read: there will be none");
+    }
+    let (runner, next) = Runner::start(who, places, settings.update, keys, now(), random.random());
+    obey(next);
+    info!("firmware {} in slot {:?}, {:?}", who.version, who.slot, runner.updater().kept());
+    Updates { runner: Some(runner), random, restart: false }
+}
+
+fn places(flash: &'static Flash, board: &str) -> Option<(Identity, Places<Partition>)> {
+    let slot = if flash::booted(flash)? == "ota_1" { Slot::B } else { Slot::A };
+    let other = Partition::find(flash, if slot == Slot::A { "ota_1" } else { "ota_0" })?;
+    let slot_bytes = u32::try_from(other.sectors() * Partition::SECTOR_BYTES).ok()?;
+    let version = env!("CARGO_PKG_VERSION").parse().ok()?;
+    let kept = Partition::find(flash, "update").and_then(|region| Keep::open(region).ok());
+    let otadata = Otadata::new(Partition::find(flash, "otadata")?);
+    let who = Identity { board: BoardId::parse(board)?, version, slot, slot_bytes };
+    Some((who, Places { slot: other, kept, otadata }))
+}
+
+impl Updates {
+    /// Waits until there is something to do.
+    pub async fn due(&self) {
+        if self.restart {
+            return Timer::after(LET_GO).await;
+        }
+        match self.runner.as_ref().and_then(|runner| runner.wake_at(now())) {
+            Some(at) => Timer::at(Instant::from_millis(at.0)).await,
+            None => core::future::pending().await,
+        }
+    }
+
+    /// Does one thing, 64 KiB of it at most, over the connection that uploads use.
+    pub async fn work<C: Connection>(&mut self, client: &mut Client<C>, target: &Target<'_>) {
+        if self.restart {
+            obey(Next::Restart);
+        }
+        self.tick();
+        let chance = self.chance();
+        let Some(runner) = self.runner.as_mut().filter(|runner| runner.has_work(now())) else { return };
+        let (version, stumble) = (runner.updater().offered_version(), runner.updater().stumble());
+        obey(runner.work(client, target, now, chance).await);
+        let updater = runner.updater();
+        if updater.stumble() != stumble {
+            info!("update: {:?}", updater.stumble());
+        }
+        if updater.offered_version() != version {
+            match (updater.offered_version(), updater.refusal()) {
+                (Some(version), Some(refusal)) => warn!("firmware {version} is offered: {refusal}"),
+                (Some(version), None) => info!("firmware {version} is being fetched"),
+                (None, _) => {}
+            }
+        }
+    }
+
+    /// Without a network there is nothing to fetch, but a release on trial still has to give way in time.
+    pub async fn alone(mut self) -> ! {
+        if let Some(runner) = &mut self.runner {
+            runner.linked(false);
+        }
+        loop {
+            self.due().await;
+            self.tick();
+        }
+    }
+
+    /// What came of an upload. An authenticated 200 confirms a release on trial.
+    pub fn uploaded(&mut self, worked: bool) {
+        let chance = self.chance();
+        if let Some(runner) = &mut self.runner {
+            self.restart |= runner.uploaded(worked, now(), chance) == Next::Restart;
+        }
+    }
+
+    /// How it goes, for the report.
+    pub fn said(&self) -> Option<Said> {
+        let status = self.runner.as_ref()?.updater().status()?;
+        let mut said = Said::new();
+        write!(said, "{status}").ok()?;
+        Some(said)
+    }
+
+    fn tick(&mut self) {
+        let chance = self.chance();
+        if let Some(runner) = &mut self.runner {
+            obey(runner.tick(now(), chance));
+        }
+    }
+
+    fn chance(&self) -> (bool, u32) {
+        (CALM.load(Ordering::Relaxed), self.random.random())
+    }
+}
+
+fn obey(next: Next) {
+    if next == Next::Restart {
+        info!("restarting for an update");
+        esp_hal::system::software_reset();
+    }
+}
