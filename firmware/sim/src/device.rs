@@ -5,16 +5,22 @@ use crate::flash::{Flash, FlashError, Part, Place, SETTINGS, SETUP, TIME};
 use crate::picture::Seen;
 use crate::scd41::Scd41;
 use crate::time::World;
+use crate::web::Caller;
 use crate::wire::Wire;
+use casement_core::http::{NoRequest, REQUEST_BYTES_MAX, Request};
 use casement_core::improv::{Facts, Parser, Session};
 use casement_core::keep::Keep;
+use casement_core::page::{ANSWER_BYTES_MAX, Answer};
+use casement_core::portal::Tried;
 use casement_core::queue::{self, Queue, QueueStatus, Readings};
+use casement_core::radio::{self, Mode, Radio, Scan};
 use casement_core::{
-    Ack, Actions, Clock, Event, Mark, Millis, Node, Record, Region, Settings, UploadError, Vitals, uplink,
+    Ack, Actions, Clock, Event, Mark, Millis, Node, NotJoined, Press, Record, Region, Settings, UploadError,
+    Vitals, http, page, portal, uplink,
 };
 use casement_net::{Fault, Gateway, HttpsConnection, Limits, Network, Trust, clock};
 use casement_proto::DeviceSettings;
-use casement_proto::device_settings::IMAGE_BYTES_MAX;
+use casement_proto::device_settings::{IMAGE_BYTES_MAX, Wifi, own_password};
 use casement_proto::wire::Batch;
 use casement_sensors::{Bus, Kit, Tuning};
 use edge_nal_std::Stack;
@@ -81,6 +87,31 @@ pub trait Surroundings {
     /// Something happened.
     fn note(&mut self, _note: &Note<'_>, _unix_ms: i64) {}
 
+    /// Whether a network lets the device in and gives it an address.
+    ///
+    /// # Errors
+    /// Why not.
+    fn joins(&mut self, _wifi: &Wifi) -> Result<(), NotJoined> {
+        Ok(())
+    }
+
+    /// Which networks are in reach.
+    fn scan(&mut self) -> Scan {
+        let mut scan = Scan::new();
+        scan.add("Simulated", -48, true);
+        scan
+    }
+
+    /// How a person has pressed the button since the last time.
+    fn pressed(&mut self) -> Option<Press> {
+        None
+    }
+
+    /// Somebody who wants to see the device's page, or the portal's.
+    fn caller(&mut self) -> Option<Caller> {
+        None
+    }
+
     /// Bytes that came on the serial line since the last time.
     fn serial_read(&mut self) -> Vec<u8> {
         vec![]
@@ -126,7 +157,7 @@ pub enum Note<'a> {
     Report(Option<&'static str>),
     /// The radio is built up anew, or the network joined again.
     Radio,
-    /// Settings came over the serial line, and worked or not.
+    /// Settings came over the serial line or by the portal, and worked or not.
     Provisioned(bool),
 }
 
@@ -150,6 +181,8 @@ const BODY_BYTES: usize = 7_168;
 const TIME_AFTER_MS: i64 = 3_000;
 /// And is asked again, as on a board.
 const TIME_AGAIN_MS: i64 = 6 * 3_600_000;
+/// The address that a radio would have; it names the device's own network.
+const MAC: [u8; 6] = [0x02, 0, 0, 0x51, 0x30, 0x0a];
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 type Https<'a> = HttpsConnection<'a, Wire, Stack>;
@@ -173,6 +206,12 @@ impl Peer {
 }
 
 struct Running<'a> {
+    settings: &'a DeviceSettings,
+    radio: Radio,
+    /// What the last scan found.
+    networks: Scan,
+    /// What the portal was told, and why it did not work.
+    tried: Option<Tried>,
     node: Node,
     queue: Queue<Part>,
     time: Option<Keep<Part>>,
@@ -204,6 +243,8 @@ impl Board<'_> {
         let world = self.world.clone();
         let started_unix_ms = world.unix_ms();
         let settings = self.settings()?;
+        let own = own_network(&settings);
+        around.serial_write(format!("own network {}, password {}\n", own.ssid(), own.password()).as_bytes());
         let mut queue = Queue::open(self.flash.part(self.queue)).map_err(region)?;
         let boot = queue::next_boot(queue.newest_boot(), self.chance.any());
         let mut waiting = vec![];
@@ -229,7 +270,12 @@ impl Board<'_> {
         let peer = Peer::of(&settings);
         let client = peer.as_ref().map(|peer| self.client(peer));
         let mut running = Running {
-            seen: Seen::new(&settings),
+            seen: Seen::new(&settings, &own),
+            settings: &settings,
+            // There is always a network here: who knows a gateway needs no Wi-Fi.
+            radio: Radio::new(settings.wifi.is_some() || settings.gateway.is_some()),
+            networks: around.scan(),
+            tried: None,
             node,
             queue,
             time,
@@ -241,12 +287,25 @@ impl Board<'_> {
             reset,
         };
         let mut events = VecDeque::from([Event::Queue(running.queue.status())]);
-        let (mut link, mut date_at) = (false, i64::MAX);
+        let (mut link, mut date_at, mut not_joined) = (false, i64::MAX, None);
         let (mut parser, mut session) = (Parser::new(), Session::new(peer.is_some()));
         loop {
             let Some(now_around) = around.around(world.unix_ms()) else { return Ok(Ended::Asked) };
-            if now_around.link != link {
-                link = now_around.link;
+            if let Some(press) = around.pressed() {
+                events.push_back(Event::Button(press));
+            }
+            let _nothing_is_tried = running.radio.handle(radio::Event::Due, running.now(&world));
+            let is_station = running.radio.mode() == Mode::Station;
+            let joins = match &settings.wifi {
+                Some(wifi) if is_station && now_around.link => around.joins(wifi),
+                _ => Ok(()),
+            };
+            if joins.err() != not_joined {
+                not_joined = joins.err();
+                events.extend(not_joined.map(Event::NotJoined));
+            }
+            if (now_around.link && is_station && joins.is_ok()) != link {
+                link = !link;
                 date_at = if link { world.unix_ms() + TIME_AFTER_MS } else { i64::MAX };
                 running.link = link;
                 events.push_back(Event::Link(link));
@@ -280,14 +339,21 @@ impl Board<'_> {
                     return Ok(Ended::Power);
                 }
             }
-            if running.seen.look(&running.node, &kit, running.now(&world)) {
+            if running.seen.look(&running.node, &kit, running.radio.mode(), running.now(&world)) {
                 around.note(&Note::Seen(&running.seen), world.unix_ms());
             }
             let bytes = around.serial_read();
-            if !bytes.is_empty() && self.listen(&bytes, &mut parser, &mut session, &settings, around)? {
+            if !bytes.is_empty() && self.listen(&bytes, &mut parser, &mut session, &mut running, around)? {
                 return Ok(Ended::Restart);
             }
-            let wake = started_unix_ms.saturating_add_unsigned(wake_at.min(kit.wake_at()).0);
+            while let Some(caller) = around.caller() {
+                if self.receive(caller, &mut running, around)? {
+                    return Ok(Ended::Restart);
+                }
+            }
+            let until = running.radio.handle(radio::Event::Due, running.now(&world)).wake_at;
+            let wake_at = wake_at.min(kit.wake_at()).min(until.unwrap_or(Millis(u64::MAX)));
+            let wake = started_unix_ms.saturating_add_unsigned(wake_at.0);
             let wake = wake.min(now_around.look_again_ms).min(date_at).max(world.unix_ms() + 1);
             world.pass_until(around.wait(world.unix_ms(), wake));
         }
@@ -299,7 +365,22 @@ impl Board<'_> {
     }
 
     /// What is set. What was flashed beside the firmware goes over it, once.
-    fn settings(&self) -> Result<DeviceSettings, FlashError> {
+    fn settings(&mut self) -> Result<DeviceSettings, FlashError> {
+        let mut settings = self.kept_settings()?;
+        if settings.own_password.is_none() {
+            let password = radio::password(|| (self.chance.any() >> 32) as u32);
+            settings.own_password = own_password(&password).ok();
+            self.keep(&settings)?;
+        }
+        Ok(settings)
+    }
+
+    fn keep(&self, settings: &DeviceSettings) -> Result<(), FlashError> {
+        let mut keep = Keep::open(self.flash.part(SETTINGS)).map_err(kept)?;
+        keep.store(&settings.encode()).map_err(kept)
+    }
+
+    fn kept_settings(&self) -> Result<DeviceSettings, FlashError> {
         let mut image = [0; IMAGE_BYTES_MAX];
         let mut keep = Keep::open(self.flash.part(SETTINGS)).map_err(kept)?;
         let len = keep.load(&mut image).map_err(kept)?.unwrap_or(0);
@@ -322,49 +403,99 @@ impl Board<'_> {
         bytes: &[u8],
         parser: &mut Parser,
         session: &mut Session,
-        settings: &DeviceSettings,
+        running: &mut Running<'_>,
         around: &mut dyn Surroundings,
     ) -> Result<bool, FlashError> {
         let now = Millis(self.world.unix_ms().unsigned_abs());
-        let networks = [casement_core::improv::Network { ssid: "Simulated", rssi_dbm: -48, secured: true }];
-        let facts =
-            Facts { version: VERSION, chip: "host", name: "Casement sim", settings, networks: &networks };
         let mut answers = vec![];
         let mut changed = false;
         for byte in bytes {
             parser.push(*byte, now);
             while let Some(packet) = parser.packet() {
+                if packet.asks_for_networks() {
+                    running.networks = around.scan();
+                }
+                let networks = running.networks.networks();
+                let facts = Facts { networks: &networks, ..facts(running.settings) };
                 let offered = session.take(&packet, &facts, &mut |bytes| answers.extend_from_slice(bytes));
+                drop(networks);
                 let Some(new) = offered else { continue };
                 around.serial_write(&answers);
                 answers.clear();
-                let works = self.reaches(&new);
+                let works = self.attempt(&new, running, around).is_ok();
                 if works {
-                    let mut keep = Keep::open(self.flash.part(SETTINGS)).map_err(kept)?;
-                    keep.store(&new.encode()).map_err(kept)?;
+                    self.keep(&new)?;
                     session.connected(&new, &mut |bytes| answers.extend_from_slice(bytes));
                 } else {
                     session.failed(&mut |bytes| answers.extend_from_slice(bytes));
                 }
                 changed |= works;
-                around.note(&Note::Provisioned(works), self.world.unix_ms());
             }
         }
         around.serial_write(&answers);
         Ok(changed)
     }
 
-    /// Whether these settings lead to the gateway, which knows the token. Settings without a gateway only need a network,
-    /// and here there is one.
-    fn reaches(&self, settings: &DeviceSettings) -> bool {
-        let Some(peer) = Peer::of(settings) else { return settings.gateway.is_none() };
-        clock::set(u64::try_from(self.world.unix_ms() / 1_000).unwrap_or(0));
-        let mut client = self.client(&peer);
-        let batch = Batch { boot: None, readings: &[], health: None };
-        let target = uplink::Target { host: peer.gateway.host(), token: &peer.token };
-        let answer = block_on(uplink::post(&mut client, &target, &batch, &mut [0; 512]));
-        // A batch without readings may be refused; by then the token was good.
-        matches!(answer, Ok(_) | Err(UploadError::Refused))
+    /// Tries settings, as a board does: the network decides.
+    fn attempt(
+        &self,
+        wanted: &DeviceSettings,
+        running: &mut Running<'_>,
+        around: &mut dyn Surroundings,
+    ) -> Result<(), NotJoined> {
+        let result = match &wanted.wifi {
+            Some(wifi) => around.joins(wifi),
+            None => Ok(()),
+        };
+        let mut now = running.now(&self.world);
+        let mut actions = running.radio.handle(radio::Event::Try, now);
+        // A trial ends by itself after half a minute at the latest.
+        while actions.outcome.is_none() {
+            let event = match result {
+                Ok(()) => radio::Event::Address,
+                Err(why) => {
+                    self.world.pass_ms(1_000);
+                    now = running.now(&self.world);
+                    radio::Event::Lost(Some(why))
+                }
+            };
+            actions = running.radio.handle(event, now);
+        }
+        let outcome = actions.outcome.unwrap_or(Ok(()));
+        around.note(&Note::Provisioned(outcome.is_ok()), self.world.unix_ms());
+        outcome
+    }
+
+    /// Serves somebody a page. `true` when that left new settings, which work and are kept.
+    fn receive(
+        &self,
+        mut caller: Caller,
+        running: &mut Running<'_>,
+        around: &mut dyn Surroundings,
+    ) -> Result<bool, FlashError> {
+        if caller.patience().is_err() {
+            return Ok(false);
+        }
+        let (mut buffer, mut out) = ([0; REQUEST_BYTES_MAX], [0; ANSWER_BYTES_MAX]);
+        let (method, answer, wanted) = match block_on(http::receive(&mut caller, &mut buffer)) {
+            Ok(request) => {
+                let (answer, wanted) = running.answer(&request, &self.world, &mut out);
+                (request.method, answer, wanted)
+            }
+            Err(NoRequest::Refused(refusal)) => ("GET", refusal.answer(&mut out), None),
+            Err(NoRequest::Broken(_) | NoRequest::Closed) => return Ok(false),
+        };
+        // Who hangs up early has seen enough.
+        let _left = block_on(http::send(&mut caller, method, &answer, &out));
+        caller.hang_up();
+        let Some(wanted) = wanted else { return Ok(false) };
+        match self.attempt(&wanted, running, around) {
+            Ok(()) => self.keep(&wanted).map(|()| true),
+            Err(why) => {
+                running.tried = wanted.wifi.map(|wifi| Tried { wifi, why });
+                Ok(false)
+            }
+        }
     }
 }
 
@@ -373,6 +504,36 @@ type Sensors = Kit<Scd41, World>;
 impl Running<'_> {
     fn now(&self, world: &World) -> Millis {
         Millis(u64::try_from(world.unix_ms() - self.started_unix_ms).unwrap_or(0))
+    }
+
+    /// What somebody sees who opens the device's page, or the portal.
+    fn answer(
+        &self,
+        request: &Request<'_>,
+        world: &World,
+        out: &mut [u8],
+    ) -> (Answer, Option<DeviceSettings>) {
+        if self.radio.mode() == Mode::Portal {
+            let networks = self.networks.networks();
+            let facts = Facts { networks: &networks, ..facts(self.settings) };
+            return portal::answer(request, &facts, self.tried.as_ref(), out);
+        }
+        let now = self.now(world);
+        let view = page::View {
+            device: self.settings.device.as_ref().map_or("sim", |device| device.as_str()),
+            room: &self.settings.room,
+            display: self.seen.display,
+            values: self.node.latest(now),
+            trouble: self.node.trouble(now),
+            unix_ms: self.node.unix_ms(now),
+            uptime: now,
+            vitals: self.vitals(),
+        };
+        (page::answer(request.method, request.target, &view, out), None)
+    }
+
+    fn vitals(&self) -> Vitals<'static> {
+        Vitals { firmware: VERSION, board: "sim", reset: self.reset, rssi: Some(-48), ..Vitals::default() }
     }
 
     /// Does what the core says. Gives how the start ended, if it did.
@@ -405,6 +566,10 @@ impl Running<'_> {
         }
         if let Some(display) = actions.show {
             self.seen.display = display;
+        }
+        if actions.provision {
+            let _opens = self.radio.handle(radio::Event::Open, self.now(world));
+            self.networks = around.scan();
         }
         if actions.sample {
             events.push_back(Event::Sampled(kit.sample(self.now(world))));
@@ -446,14 +611,7 @@ impl Running<'_> {
         self.sent = u16::try_from(readings.len()).unwrap_or(u16::MAX);
         // Certificates are held against the best date there is.
         clock::set(u64::try_from(self.node.certificate_time(now) / 1_000).unwrap_or(0));
-        let vitals = Vitals {
-            firmware: VERSION,
-            board: "sim",
-            reset: self.reset,
-            rssi: Some(-48),
-            ..Vitals::default()
-        };
-        let health = self.node.report(&vitals, now);
+        let health = self.node.report(&self.vitals(), now);
         around.note(&Note::Report(health.trouble), world.unix_ms());
         let batch = Batch { boot: Some(boot), readings: &readings, health: Some(&health) };
         let target = uplink::Target { host: peer.gateway.host(), token: &peer.token };
@@ -475,6 +633,16 @@ impl Running<'_> {
             block_on(client.connection().close());
         }
     }
+}
+
+/// The network that the device opens to be set up.
+fn own_network(settings: &DeviceSettings) -> Wifi {
+    let password = settings.own_password.as_ref().map_or("", |password| password.reveal());
+    Wifi::new(&radio::name(&MAC), password).expect("a name of sixteen letters and a password of ten")
+}
+
+fn facts(settings: &DeviceSettings) -> Facts<'_> {
+    Facts { version: VERSION, chip: "host", name: "Casement sim", settings, networks: &[] }
 }
 
 fn tuning(settings: &DeviceSettings) -> Tuning {

@@ -9,6 +9,7 @@
 //! | [`room`] | the air it measures |
 //! | [`picture`] | the screen as a picture |
 //! | [`serial`] | a pseudo-terminal, for Improv |
+//! | [`web`] | its own pages on a TCP port |
 //! | [`wire`] | its TCP connections |
 //! | [`time`] | the date of the virtual world |
 //! | [`chance`] | chance that repeats |
@@ -17,8 +18,8 @@
 //! world stands still; afterwards it is as much later as [`device::Surroundings::exchange_ms`] says. Everything that comes
 //! from the gateway's clock is moved by the difference between the world's date and the real one.
 //!
-//! What is not here: updates over the air (the core's state machine has its own exhaustive test), a radio, and the set-up
-//! portal.
+//! What is not here: updates over the air (the core's state machine has its own exhaustive test), and a radio: which networks
+//! let the device in, and why not, is the world's to say.
 
 pub mod chance;
 pub mod device;
@@ -28,4 +29,5 @@ pub mod room;
 pub mod scd41;
 pub mod serial;
 pub mod time;
+pub mod web;
 pub mod wire;
