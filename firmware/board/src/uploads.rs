@@ -6,8 +6,10 @@ use casement_core::{Ack, UploadError, uplink};
 use casement_net::{Fault, Gateway, HttpsConnection, Limits, Network};
 use casement_proto::wire::{Batch, DeviceHealth};
 use edge_nal::{Dns, TcpConnect};
-use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_futures::select::{Either, select};
+use embassy_sync::blocking_mutex::raw::{CriticalSectionRawMutex, NoopRawMutex};
 use embassy_sync::channel::Channel;
+use embassy_sync::signal::Signal;
 use embedded_svc::http::client::asynch::Client;
 use log::warn;
 
@@ -17,6 +19,10 @@ pub const BATCH_MAX: usize = 20;
 /// Room for one body: sixteen values of a reading take about 320 bytes, and how the device is
 /// about 500.
 const BODY_BYTES: usize = 7_168;
+
+/// The TLS session must go, because the radio needs its memory; said again once it is gone.
+pub static HANG_UP: Signal<CriticalSectionRawMutex, ()> = Signal::new();
+pub static HUNG_UP: Signal<CriticalSectionRawMutex, ()> = Signal::new();
 
 /// One batch on its way. All zero when new, so that it takes no room in the image.
 pub struct Job {
@@ -70,7 +76,14 @@ pub async fn run<T: TcpConnect, D: Dns>(
     let mut client = Client::wrap(HttpsConnection::new(network, gateway, Limits::default()));
     let target = uplink::Target { host: gateway.host(), token };
     loop {
-        let (job, health) = counter.outbound.receive().await;
+        let (job, health) = match select(counter.outbound.receive(), HANG_UP.wait()).await {
+            Either::First(work) => work,
+            Either::Second(()) => {
+                client.connection().close().await;
+                HUNG_UP.signal(());
+                continue;
+            }
+        };
         let batch = Batch { boot: Some(job.boot), readings: &job.readings, health: Some(&health) };
         let mut result = uplink::post(&mut client, &target, &batch, &mut job.body).await;
         if let Err(error) = result {

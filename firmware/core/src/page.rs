@@ -144,8 +144,10 @@ fn page(out: &mut Body<'_>, view: &View<'_>) -> fmt::Result {
         Link::Offline => "Not connected.",
         Link::TokenRefused => "The gateway does not know this device.",
     })?;
-    if view.display.queued > 0 {
-        write!(out, " {} readings wait.", view.display.queued)?;
+    match view.display.queued {
+        0 => {}
+        1 => out.write_str(" One reading waits.")?,
+        many => write!(out, " {many} readings wait.")?,
     }
     let Vitals { firmware, board, .. } = view.vitals;
     let minutes = view.uptime.0 / 60_000;
@@ -210,7 +212,9 @@ fn row(out: &mut Body<'_>, quantity: &Quantity, value: f64) -> fmt::Result {
         _ => None,
     };
     if let Some((min, max)) = scale {
-        write!(out, "<tr><td colspan=2><meter min={min} max={max} value={value}></meter>")?;
+        write!(out, "<tr><td colspan=2><meter min={min} max={max} value=")?;
+        number(out, quantity, value)?;
+        out.write_str("></meter>")?;
     }
     Ok(())
 }
@@ -226,11 +230,24 @@ const fn trust(state: State) -> &'static str {
     }
 }
 
+/// A number with the digits that its metric has. Not by `{:.2}`: what formats any float takes 9 KB of a chip's flash.
 fn number(out: &mut Body<'_>, quantity: &Quantity, value: f64) -> fmt::Result {
-    match quantity {
-        Quantity::Known(metric) => write!(out, "{value:.0$}", usize::from(metric.precision)),
-        Quantity::Custom(_) => write!(out, "{value}"),
+    let (digits, trim) = match quantity {
+        Quantity::Known(metric) => (u32::from(metric.precision), false),
+        Quantity::Custom(_) => (3, true),
+    };
+    let scale = 10_u64.pow(digits.min(6));
+    // A cast stops at the largest number there is.
+    let scaled = (value.abs() * scale as f64 + 0.5) as u64;
+    if value < 0.0 && scaled > 0 {
+        out.write_str("-")?;
     }
+    write!(out, "{}", scaled / scale)?;
+    let (mut part, mut width) = (scaled % scale, digits as usize);
+    while trim && width > 0 && part.is_multiple_of(10) {
+        (part, width) = (part / 10, width - 1);
+    }
+    if width > 0 { write!(out, ".{part:0width$}") } else { Ok(()) }
 }
 
 /// Text that cannot become markup.
@@ -337,6 +354,27 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn numbers_have_the_digits_of_their_metric() {
+        for (name, value, text) in [
+            ("temperature", 22.456, "22.46"),
+            ("temperature", -0.004, "0.00"),
+            ("temperature", -7.25, "-7.25"),
+            ("temperature", 0.05, "0.05"),
+            ("co2", 812.5, "813"),
+            ("my_own", 0.5, "0.5"),
+            ("my_own", -1_000_000.0, "-1000000"),
+            ("my_own", 0.0305, "0.031"),
+            ("my_own", f64::NAN, "0"),
+        ] {
+            let mut out = [0; 64];
+            let mut body = Body::new(&mut out);
+            number(&mut body, &Quantity::parse(name).unwrap(), value).unwrap();
+            let len = body.len;
+            assert_eq!(core::str::from_utf8(&out[..len]), Ok(text), "{name} {value}");
+        }
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub fn answer(
 
 const STYLE: &str = concat!(
     "<style>fieldset{border:0;margin:0;padding:0}legend,.f{display:block;font-weight:600;margin:1.1rem 0 .4rem;padding:0}",
-    "fieldset:first-of-type legend{margin-top:0}input:not([type=radio]),button{width:100%;font:inherit;color:inherit;",
+    "fieldset:first-of-type legend{margin-top:0}input:not([type=radio]),button{width:100%;font:inherit;font-weight:400;color:inherit;",
     "padding:.7rem .8rem;border:1px solid var(--soft);border-radius:.6rem;background:var(--wall)}",
     ".w{display:flex;align-items:center;gap:.7rem;padding:.75rem .1rem;border-bottom:1px solid var(--edge)}",
     ".w input[type=radio]{width:1.2rem;height:1.2rem;flex:none;accent-color:var(--accent);margin:0}",

@@ -156,9 +156,9 @@ impl Surroundings for Desk {
 
     fn scan(&mut self) -> Scan {
         let mut scan = Scan::new();
-        for (at, network) in (0..).zip(&self.options.network) {
+        for (at, network) in (0..8).zip(&self.options.network) {
             let (name, password) = named(network);
-            scan.add(name, -48_i8.saturating_sub(14 * at), !password.is_empty());
+            scan.add(name, (-48_i8).saturating_sub(at * 9), !password.is_empty());
         }
         if self.options.network.is_empty() {
             scan.add("Simulated", -48, true);
