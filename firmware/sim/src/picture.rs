@@ -50,6 +50,11 @@ impl Seen {
         }
     }
 
+    /// The network that is set; empty without one.
+    pub fn network(&self) -> &str {
+        &self.network
+    }
+
     /// Whether the set-up portal is open.
     pub fn is_portal(&self) -> bool {
         self.portal

@@ -5,7 +5,8 @@
 mod server;
 mod table;
 
-use casement_core::{NotJoined, Press};
+use casement_core::improv::{PACKET_BYTES_MAX, Parser, encode};
+use casement_core::{Millis, NotJoined, Press};
 use casement_proto::DeviceSettings;
 use casement_proto::device_settings::{GatewayUrl, Wifi};
 use casement_screen::Trouble;
@@ -209,6 +210,65 @@ fn a_long_press_opens_the_portal_for_ten_minutes_and_no_reading_is_lost() {
         assert!(!table.desk.seen.is_portal());
         assert!(table.desk.queue.queued <= 1 && table.desk.lost() == 0, "{:?}", table.desk.queue);
         assert!(table.desk.stored + 1 >= table.desk.kept);
+    });
+}
+
+/// A command of Improv.
+fn improv(command: u8, value: &[u8]) -> Vec<u8> {
+    let len = u8::try_from(value.len()).expect("fits");
+    let data = [&[command, len], value].concat();
+    let mut packet = [0; PACKET_BYTES_MAX];
+    let len = encode(3, &data, &mut packet).expect("fits");
+    packet[..len].to_vec()
+}
+
+fn wifi(ssid: &str, password: &str) -> Vec<u8> {
+    let counted = |text: &str| [&[u8::try_from(text.len()).expect("fits")], text.as_bytes()].concat();
+    improv(1, &[counted(ssid), counted(password)].concat())
+}
+
+/// The packets in what was said, as kind and data.
+fn packets(said: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut parser = Parser::new();
+    let mut found = vec![];
+    for byte in said {
+        parser.push(*byte, Millis(0));
+        found.extend(parser.packet().map(|packet| (packet.kind, packet.data.to_vec())));
+    }
+    found
+}
+
+#[test]
+fn improv_tries_what_it_is_given_and_keeps_only_what_works() {
+    with_tls(|tls| {
+        let mut table = Table::new(NOW_MS, BUILT_MS);
+        table.flash(&with_wifi(DeviceSettings::default()));
+        // The list of networks ends with an empty result.
+        table.desk.typed = improv(4, &[]);
+        assert_eq!(table.run(tls, MINUTE_MS), 0);
+        let told = packets(&table.desk.serial);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!(told[0].1[..12], *b"\x04\x12\x09Simulated");
+        assert_eq!(told[1], (4, vec![4, 0]));
+        // It refuses: cannot connect (3), and the state that it had; nothing starts anew.
+        table.desk.serial.clear();
+        table.desk.typed = wifi("Attic", "wrong horse");
+        table.desk.not_joined = Some(NotJoined::Password);
+        assert_eq!(table.run(tls, MINUTE_MS), 0);
+        let told = packets(&table.desk.serial);
+        let refused = [(2, vec![0]), (1, vec![3]), (2, vec![3])];
+        assert_eq!(told[..3], refused, "{told:?}");
+        // The next start knows the old network still.
+        table.run(tls, MINUTE_MS);
+        assert_eq!(table.desk.seen.network(), "School");
+        // It works: connected, kept, and one start anew.
+        table.desk.serial.clear();
+        table.desk.typed = wifi("Attic", "right horse");
+        table.desk.not_joined = None;
+        assert_eq!(table.run(tls, MINUTE_MS), 1);
+        let told = packets(&table.desk.serial);
+        assert!(told.contains(&(1, vec![4])) && told.iter().any(|it| it.0 == 4 && it.1[0] == 1), "{told:?}");
+        assert_eq!(table.desk.seen.network(), "Attic");
     });
 }
 

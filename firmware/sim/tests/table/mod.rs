@@ -43,6 +43,8 @@ pub struct Desk {
     pub presses: Vec<(i64, Press)>,
     /// What the device says on its serial line.
     pub serial: Vec<u8>,
+    /// What somebody sends on that line.
+    pub typed: Vec<u8>,
     /// What is the time.
     unix_ms: i64,
     /// What happens to the sensor, and when.
@@ -78,6 +80,10 @@ impl Surroundings for Desk {
     fn pressed(&mut self) -> Option<Press> {
         let at = self.presses.iter().position(|(at_ms, _)| *at_ms <= self.unix_ms)?;
         Some(self.presses.remove(at).1)
+    }
+
+    fn serial_read(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.typed)
     }
 
     fn serial_write(&mut self, bytes: &[u8]) {
