@@ -39,6 +39,8 @@ pub const URL_BYTES_MAX: usize = 128;
 pub const TOKEN_BYTES_MAX: usize = 128;
 /// Longest certificate of an authority, in bytes of DER. One with an RSA key of 4,096 bits takes about 1,400.
 pub const CA_BYTES_MAX: usize = 2_048;
+/// Longest password of a device's own network, in bytes.
+pub const OWN_PASSWORD_BYTES_MAX: usize = 16;
 /// Longest name of a room, in bytes of UTF-8.
 pub const ROOM_BYTES_MAX: usize = 64;
 /// Most bytes of an image: every setting at its longest fits, and so does the image into one sector of 4,096 bytes.
@@ -240,6 +242,9 @@ pub struct DeviceSettings {
     pub quiet: Option<QuietHours>,
     /// When to sound.
     pub sound: Sound,
+    /// The password of the network that the device opens to be set up. Each device makes one from chance; an image only
+    /// has it when somebody put it there, so that one for thirty devices takes none of theirs away.
+    pub own_password: Option<Secret<String<OWN_PASSWORD_BYTES_MAX>>>,
     period_ms: u32,
     batch: u16,
     light_from_estimate: bool,
@@ -285,6 +290,8 @@ pub enum SettingsError {
     SelfCalibration,
     /// More than 100 %.
     Brightness,
+    /// The password of the device's own network.
+    OwnPassword,
     /// Not two different moments of a day.
     QuietHours,
     /// The time zone is outside [`UTC_OFFSET_MIN`].
@@ -312,6 +319,7 @@ impl fmt::Display for SettingsError {
             Self::Altitude => "the altitude must be between -430 m and 5100 m",
             Self::SelfCalibration => "self-calibration goes by 400 to 1000 ppm; 0 turns it off",
             Self::Brightness => "the brightness is between 0 % and 100 %",
+            Self::OwnPassword => "the password of the device's own network has 8 to 16 printable characters",
             Self::QuietHours => "quiet hours go from one minute of the day to another",
             Self::UtcOffset => "the time zone is between 720 minutes west and 840 minutes east of UTC",
         })
@@ -336,6 +344,7 @@ impl Default for DeviceSettings {
             update: UpdatePolicy::Newest,
             quiet: None,
             sound: Sound::Off,
+            own_password: None,
             period_ms: 5_000,
             batch: 20,
             light_from_estimate: false,
@@ -364,6 +373,15 @@ pub fn token(text: &str) -> Result<Secret<String<TOKEN_BYTES_MAX>>, SettingsErro
 pub fn room(text: &str) -> Result<String<ROOM_BYTES_MAX>, SettingsError> {
     let fits = !text.chars().any(char::is_control);
     String::try_from(text).ok().filter(|_| fits).ok_or(SettingsError::Room)
+}
+
+/// Takes a password for the device's own network (WPA2).
+///
+/// # Errors
+/// [`SettingsError::OwnPassword`]
+pub fn own_password(text: &str) -> Result<Secret<String<OWN_PASSWORD_BYTES_MAX>>, SettingsError> {
+    let fits = text.len() >= 8 && text.bytes().all(|byte| (b'!'..=b'~').contains(&byte));
+    String::try_from(text).ok().filter(|_| fits).map(Secret::new).ok_or(SettingsError::OwnPassword)
 }
 
 /// Takes an authority's certificate as DER.
@@ -546,6 +564,9 @@ impl DeviceSettings {
         entry(Key::SelfCalibration, &[&self.self_calibration_ppm.to_le_bytes()]);
         entry(Key::UtcOffset, &[&self.utc_offset_min.to_le_bytes()]);
         entry(Key::Brightness, &[&[self.brightness_percent]]);
+        if let Some(password) = &self.own_password {
+            entry(Key::OwnPassword, &[password.reveal().as_bytes()]);
+        }
         let entries = u16::try_from(out.len().saturating_sub(HEADER_BYTES)).unwrap_or(u16::MAX);
         if let Some(place) = out.get_mut(6..8) {
             place.copy_from_slice(&entries.to_le_bytes());
@@ -658,6 +679,10 @@ impl DeviceSettings {
                 let [percent] = number(value)?;
                 return self.with_brightness_percent(percent);
             }
+            Key::OwnPassword => {
+                self.own_password =
+                    there.then(|| own_password(text(value, SettingsError::OwnPassword)?)).transpose()?;
+            }
         }
         Ok(self)
     }
@@ -721,6 +746,7 @@ enum Key {
     SelfCalibration = 16,
     UtcOffset = 17,
     Brightness = 18,
+    OwnPassword = 40,
 }
 
 const KEYS: &[Key] = &[
@@ -742,6 +768,7 @@ const KEYS: &[Key] = &[
     Key::SelfCalibration,
     Key::UtcOffset,
     Key::Brightness,
+    Key::OwnPassword,
 ];
 
 const SOUNDS: [Sound; 3] = [Sound::Off, Sound::Now, Sound::SoonAndNow];

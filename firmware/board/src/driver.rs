@@ -3,11 +3,12 @@
 use crate::baselines::Baselines;
 use crate::flash::{Flash, Partition};
 use crate::uploads::{BATCH_MAX, Counter, Job};
+use crate::web::{Sheet, WRITTEN};
 use crate::{carry, now, radio, setup, updates};
 use casement_core::clock::Source;
 use casement_core::keep::Keep;
 use casement_core::queue::{self, Queue, next_boot};
-use casement_core::{Ack, Clock, Event, Mark, Memory, Millis, Node, Vitals};
+use casement_core::{Ack, Clock, Display, Event, Mark, Memory, Millis, Node, NotJoined, Vitals, page};
 use casement_net::clock;
 use casement_proto::DeviceSettings;
 use casement_proto::wire::DeviceHealth;
@@ -23,12 +24,17 @@ use heapless::Deque;
 use log::{error, info, warn};
 
 /// What other tasks report.
-#[derive(Clone, Copy, Debug)]
 pub enum News {
     /// The network came or went.
     Link(bool),
     /// The date, in milliseconds since 1970.
     Clock(i64),
+    /// The network was not joined.
+    NotJoined(NotJoined),
+    /// Somebody looks at the device's page: it is to be written, and to go to [`WRITTEN`].
+    Visit(&'static mut Sheet),
+    /// New settings are kept, and count from the next start on.
+    StartAnew,
 }
 
 /// Reports of other tasks. They wait while it is full.
@@ -64,6 +70,9 @@ macro_rules! with_queue {
 
 /// One device.
 pub struct Driver<I> {
+    settings: &'static DeviceSettings,
+    /// What a person sees.
+    shown: Display,
     node: Node,
     store: Store,
     kit: Kit<I, Delay>,
@@ -81,7 +90,7 @@ pub struct Driver<I> {
 impl<I: I2c> Driver<I> {
     pub fn new(
         flash: &'static Flash,
-        settings: &DeviceSettings,
+        settings: &'static DeviceSettings,
         mut kit: Kit<I, Delay>,
         watchdog: Rwdt,
         vitals: Vitals<'static>,
@@ -112,6 +121,8 @@ impl<I: I2c> Driver<I> {
         }
         let node = Node::new(setup::of_node(settings), boot, chance as u32).with_clock(clock);
         Self {
+            settings,
+            shown: Display::default(),
             node,
             store,
             kit,
@@ -167,6 +178,12 @@ impl<I: I2c> Driver<I> {
                 Either3::First(()) => Event::Due,
                 Either3::Second(News::Link(up)) => Event::Link(up),
                 Either3::Second(News::Clock(unix_ms)) => Event::Clock(unix_ms),
+                Either3::Second(News::NotJoined(why)) => Event::NotJoined(why),
+                Either3::Second(News::Visit(sheet)) => {
+                    self.write_page(sheet);
+                    Event::Due
+                }
+                Either3::Second(News::StartAnew) => self.restart(),
                 Either3::Third((job, result)) => {
                     idle = Some(job);
                     Event::Uploaded { sent: self.sent, result }
@@ -198,12 +215,16 @@ impl<I: I2c> Driver<I> {
                 // At most two events come of one: there is room.
                 let _fits = events.push_back(Event::Queue(status));
             }
+            if actions.provision {
+                radio::open_portal();
+            }
             if let Some(display) = actions.show {
+                self.shown = display;
                 // Here come the screen and the light.
                 info!("{display:?}");
             }
             if let Some(ambience) = actions.ambience {
-                // Here comes the brightness of both. Sound, the next screen and the portal have no driver yet, either.
+                // Here comes the brightness of both. Sound and the next screen have no driver yet, either.
                 info!("{ambience:?}");
             }
             if actions.reconnect {
@@ -216,10 +237,7 @@ impl<I: I2c> Driver<I> {
                 self.keep_time(unix_ms);
             }
             if actions.restart {
-                if let Some(unix_ms) = self.node.unix_ms(now()) {
-                    self.keep_time(unix_ms);
-                }
-                esp_hal::system::software_reset();
+                self.restart();
             }
             if actions.sample {
                 let _fits = events.push_back(Event::Sampled(self.kit.sample(now())));
@@ -228,13 +246,41 @@ impl<I: I2c> Driver<I> {
         (wake_at, upload)
     }
 
-    /// How the device is.
-    fn health(&mut self) -> DeviceHealth<'static> {
+    /// How the chip is.
+    fn vitals(&mut self) -> Vitals<'static> {
         let free = u32::try_from(esp_alloc::HEAP.free()).unwrap_or(u32::MAX);
         self.heap_free_min = self.heap_free_min.min(free);
-        let heap_free = Some((free, self.heap_free_min));
-        let vitals = Vitals { heap_free, rssi: radio::rssi(), ..self.vitals };
+        Vitals { heap_free: Some((free, self.heap_free_min)), rssi: radio::rssi(), ..self.vitals }
+    }
+
+    /// How the device is.
+    fn health(&mut self) -> DeviceHealth<'static> {
+        let vitals = self.vitals();
         self.node.report(&vitals, now())
+    }
+
+    /// The page in the local network.
+    fn write_page(&mut self, sheet: &'static mut Sheet) {
+        let (now, vitals) = (now(), self.vitals());
+        let view = page::View {
+            device: self.settings.device.as_ref().map_or(self.vitals.board, |device| device.as_str()),
+            room: &self.settings.room,
+            display: self.shown,
+            values: self.node.latest(now),
+            trouble: self.node.trouble(now),
+            unix_ms: self.node.unix_ms(now),
+            uptime: now,
+            vitals,
+        };
+        sheet.fill(|method, target, out| page::answer(method, target, &view, out));
+        let _room = WRITTEN.try_send(sheet);
+    }
+
+    fn restart(&mut self) -> ! {
+        if let Some(unix_ms) = self.node.unix_ms(now()) {
+            self.keep_time(unix_ms);
+        }
+        esp_hal::system::software_reset()
     }
 
     fn keep_time(&mut self, unix_ms: i64) {

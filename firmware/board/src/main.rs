@@ -6,8 +6,10 @@
 //! | [`carry`] | the date, through a restart |
 //! | [`board`] | pins and parts of each board, as data |
 //! | [`flash`] | partitions, as the regions the core keeps things in |
-//! | [`setup`] | settings: kept ones, and those that were flashed beside the firmware |
-//! | [`radio`] | Wi-Fi, and the date from time servers |
+//! | [`setup`] | settings: kept ones, those that were flashed beside the firmware, and those that are tried |
+//! | [`improv`] | settings over the serial line |
+//! | [`radio`] | Wi-Fi: a network, one that is tried, or its own; and the date from time servers |
+//! | [`web`] | the page in the local network, and the portal in the device's own |
 //! | [`driver`] | the core's state machine: events in, actions out |
 //! | [`uploads`] | batches to the gateway, over `casement-net` |
 //! | [`updates`] | firmware over the air, over the same connection |
@@ -19,19 +21,23 @@ mod board;
 mod carry;
 mod driver;
 mod flash;
+mod improv;
 mod radio;
 mod setup;
 mod updates;
 mod uploads;
+mod web;
 
+use casement_core::radio::OWN_ADDRESS;
 use casement_core::{Millis, Vitals};
 use casement_net::{Gateway, Trust};
+use casement_proto::DeviceSettings;
 use casement_sensors::{Bus, Kit};
 use core::cell::RefCell;
 use edge_nal_embassy::{Tcp, TcpBuffers};
 use embassy_executor::Spawner;
 use embassy_futures::join::join;
-use embassy_net::{DhcpConfig, StackResources};
+use embassy_net::{DhcpConfig, Ipv4Cidr, StackResources, StaticConfigV4};
 use embassy_time::{Delay, Instant};
 use esp_alloc as _;
 use esp_backtrace as _;
@@ -81,6 +87,18 @@ async fn main(spawner: Spawner) -> ! {
     // Whether this firmware is on trial, and whether it must give way. Nothing that can fail comes before.
     let updates = updates::start(flash, &settings, board.name, random);
 
+    static TRNG: StaticCell<Trng> = StaticCell::new();
+    // The source lives as long as the program: Mbed TLS draws on it.
+    let _source = TrngSource::new(board.rng, board.adc);
+    let trng = TRNG.init(Trng::try_new().expect("its source is on"));
+    let station = Interface::station();
+    static SETUP: StaticCell<setup::Setup> = StaticCell::new();
+    let setup: &setup::Setup =
+        SETUP.init(setup::Setup::new(flash, settings, &station.mac_address(), || trng.random()));
+    let settings = &setup.settings;
+    // For boards without a screen: whoever holds the cable may set the device up in any case.
+    info!("own network {}, password {}", setup.own.ssid(), setup.own.password());
+
     let chance = || u64::from(random.random()) << 32 | u64::from(random.random());
     let bus = match I2c::new(board.i2c, I2cConfig::default().with_frequency(Rate::from_khz(100))) {
         Ok(bus) => bus.with_sda(board.sda).with_scl(board.scl).into_async(),
@@ -93,34 +111,45 @@ async fn main(spawner: Spawner) -> ! {
         reset: reset_words(reset),
         ..Vitals::default()
     };
-    let kit = Kit::new(Bus::new(bus, Delay), setup::of_sensors(&settings));
-    let mut driver = driver::Driver::new(flash, &settings, kit, rtc.rwdt, vitals, chance());
+    let kit = Kit::new(Bus::new(bus, Delay), setup::of_sensors(settings));
+    let mut driver = driver::Driver::new(flash, settings, kit, rtc.rwdt, vitals, chance());
 
-    let (Some(wifi), Some(url), Some(token)) = (&settings.wifi, &settings.gateway, &settings.token) else {
-        // Here comes Improv over serial. Without it a device that knows no network samples, shows and keeps.
-        warn!("no network is set: readings are kept");
-        join(driver.run(None), updates.alone()).await.0
-    };
-
-    static RESOURCES: StaticCell<StackResources<4>> = StaticCell::new();
-    let station = Interface::station();
     let mut dhcp = DhcpConfig::default();
-    dhcp.hostname = radio::hostname(&station.mac_address());
-    let (stack, runner) = embassy_net::new(
+    dhcp.hostname = heapless::String::try_from(setup.own.ssid()).ok();
+    static RESOURCES: StaticCell<StackResources<6>> = StaticCell::new();
+    let (stack, packets) = embassy_net::new(
         station,
         embassy_net::Config::dhcpv4(dhcp),
         RESOURCES.init(StackResources::new()),
         chance(),
     );
-    spawner.spawn(radio::packets(runner).expect("it is spawned once"));
-    spawner.spawn(radio::network(board.wifi, wifi.clone()).expect("it is spawned once"));
+    let own = StaticConfigV4 {
+        address: Ipv4Cidr::new(OWN_ADDRESS, 24),
+        gateway: None,
+        dns_servers: heapless::Vec::new(),
+    };
+    static OWN_RESOURCES: StaticCell<StackResources<3>> = StaticCell::new();
+    let (own_stack, own_packets) = embassy_net::new(
+        Interface::access_point(),
+        embassy_net::Config::ipv4_static(own),
+        OWN_RESOURCES.init(StackResources::new()),
+        chance(),
+    );
+    let peer = peer(settings);
+    web::begin();
+    spawner.spawn(radio::packets(packets).expect("there is room for two"));
+    spawner.spawn(radio::packets(own_packets).expect("there is room for two"));
+    spawner.spawn(radio::network(board.wifi, stack, setup, peer.is_some()).expect("it is spawned once"));
     spawner.spawn(radio::watch(stack).expect("it is spawned once"));
     spawner.spawn(radio::date(stack, random).expect("it is spawned once"));
+    spawner.spawn(improv::answer(board.console, setup).expect("it is spawned once"));
+    spawner.spawn(web::page(stack).expect("it is spawned once"));
+    spawner.spawn(web::own_network(own_stack, setup).expect("it is spawned once"));
 
-    static TRNG: StaticCell<Trng> = StaticCell::new();
-    // The source lives as long as the program: Mbed TLS draws on it.
-    let _source = TrngSource::new(board.rng, board.adc);
-    let random = TRNG.init(Trng::try_new().expect("its source is on"));
+    let Some((gateway, token, trust)) = peer else {
+        warn!("no gateway to send to: readings are kept");
+        join(driver.run(None), updates.alone()).await.0
+    };
     let accelerators = EspAccel::new().with_rsa(board.rsa).with_aes(board.aes);
     #[cfg(not(feature = "esp32"))]
     let accelerators = accelerators.with_sha(board.sha);
@@ -128,25 +157,31 @@ async fn main(spawner: Spawner) -> ! {
     let queue = accelerators.start();
     // SAFETY: the guard lives until the program ends, so longer than every TLS session.
     let _hooks = unsafe { queue.hook() };
-    let tls = Tls::new(random).expect("it is the only one");
+    let tls = Tls::new(trng).expect("it is the only one");
+    static SOCKETS: StaticCell<Sockets> = StaticCell::new();
+    let tcp = Tcp::new(stack, SOCKETS.init(Sockets::new()));
+    let dns = edge_nal_embassy::Dns::new(stack);
+    let network = casement_net::Network { tcp: &tcp, dns: &dns, tls: tls.reference(), trust: &trust };
+    static JOB: ConstStaticCell<uploads::Job> = ConstStaticCell::new(uploads::Job::new());
+    let counter = uploads::Counter::new(JOB.take());
+    let courier = uploads::run(network, &gateway, token, &counter, updates);
+    join(driver.run(Some(&counter)), courier).await.0
+}
+
+/// Whom to send to, with what, and whom to trust; `None` when that is not set, or cannot be read.
+fn peer(settings: &'static DeviceSettings) -> Option<(Gateway, &'static str, Trust)> {
+    let (url, token) = (settings.gateway.as_ref()?, settings.token.as_ref()?);
     let trust = match &settings.ca {
         Some(der) => Trust::own(der),
         None => Trust::lets_encrypt(),
     };
-    let Ok(trust) = trust else {
-        error!("the authority's certificate in the settings cannot be read: readings are kept");
-        join(driver.run(None), updates.alone()).await.0
-    };
-
-    static SOCKETS: StaticCell<Sockets> = StaticCell::new();
-    let tcp = Tcp::new(stack, SOCKETS.init(Sockets::new()));
-    let dns = edge_nal_embassy::Dns::new(stack);
-    let gateway = Gateway::new(url);
-    let network = casement_net::Network { tcp: &tcp, dns: &dns, tls: tls.reference(), trust: &trust };
-    static JOB: ConstStaticCell<uploads::Job> = ConstStaticCell::new(uploads::Job::new());
-    let counter = uploads::Counter::new(JOB.take());
-    let courier = uploads::run(network, &gateway, token.reveal(), &counter, updates);
-    join(driver.run(Some(&counter)), courier).await.0
+    match trust {
+        Ok(trust) => Some((Gateway::new(url), token.reveal(), trust)),
+        Err(_) => {
+            error!("the authority's certificate in the settings cannot be read");
+            None
+        }
+    }
 }
 
 /// Why the chip started, as reports name it. The numbers are the same on all chips, their names are not

@@ -1,20 +1,32 @@
-//! Wi-Fi, and the date from time servers.
+//! Wi-Fi, and the date from time servers. What the radio is for is decided in `casement_core::radio`.
 
 use crate::driver::{NEWS, News, REJOIN, RESTART_RADIO};
+use crate::setup::Setup;
+use crate::{now, uploads};
+use casement_core::radio::{Event, Mode, OWN_ADDRESS, Radio, Scan};
+use casement_core::{Millis, NotJoined};
 use casement_net::sntp;
 use casement_proto::device_settings::Wifi;
-use core::fmt::Write as _;
 use core::sync::atomic::{AtomicI32, Ordering};
-use embassy_futures::select::{Either3, select, select3};
+use embassy_futures::select::{Either, Either3, select, select3};
 use embassy_net::dns::DnsQueryType;
 use embassy_net::udp::{PacketMetadata, UdpSocket};
 use embassy_net::{Runner, Stack};
-use embassy_time::{Duration, Timer, with_timeout};
+use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+use embassy_sync::channel::Channel;
+use embassy_sync::mutex::Mutex;
+use embassy_sync::signal::Signal;
+use embassy_time::{Duration, Instant, Timer, with_timeout};
 use esp_hal::peripherals::WIFI;
 use esp_hal::rng::Rng;
+use esp_radio::wifi::ap::AccessPointConfig;
+use esp_radio::wifi::scan::ScanConfig;
 use esp_radio::wifi::sta::StationConfig;
-use esp_radio::wifi::{AuthenticationMethodConfig, Config, ControllerConfig, Interface, WifiController};
-use log::{info, warn};
+use esp_radio::wifi::{
+    AuthenticationMethod, AuthenticationMethodConfig, Config, ConnectionError, ControllerConfig,
+    DisconnectReason, Interface, WifiController, WifiError,
+};
+use log::{error, info, warn};
 
 /// Who is asked for the date, in turn.
 const TIME_SERVERS: [&str; 2] = ["pool.ntp.org", "time.cloudflare.com"];
@@ -24,32 +36,100 @@ const TIME_AGAIN: Duration = Duration::from_secs(6 * 3_600);
 /// How often the signal is looked at.
 const LISTEN: Duration = Duration::from_secs(30);
 const RECONNECT: Duration = Duration::from_secs(5);
+/// Between two attempts while somebody waits for what comes of them.
+const RETRY: Duration = Duration::from_secs(1);
+/// Thirteen channels, and some patience with the answers.
+const SCAN_MAX: Duration = Duration::from_secs(8);
+/// A trial ends by itself after half a minute; before it, a portal may wait for an upload to end.
+const ATTEMPT_MAX: Duration = Duration::from_secs(120);
+const LEAVE_MAX: Duration = Duration::from_secs(2);
+/// Phones in the device's own network. Each takes memory of the radio.
+const GUESTS_MAX: u16 = 4;
 
-/// `casement-` and the last three bytes of the address, as the network's name service shows it.
-pub fn hostname(mac: &[u8; 6]) -> Option<heapless::String<32>> {
-    let [.., a, b, c] = mac;
-    let mut name = heapless::String::new();
-    write!(name, "casement-{a:02x}{b:02x}{c:02x}").ok()?;
-    Some(name)
+/// What the radio is asked for.
+enum Order {
+    /// Which networks are in reach.
+    Scan,
+    /// The device's own network.
+    Open,
+    /// Whether this network lets the device in and gives an address.
+    Try(Wifi),
 }
 
-#[embassy_executor::task]
+static ORDERS: Channel<CriticalSectionRawMutex, Order, 2> = Channel::new();
+static TRIED: Signal<CriticalSectionRawMutex, Result<(), NotJoined>> = Signal::new();
+static SCANNED: Signal<CriticalSectionRawMutex, ()> = Signal::new();
+/// What the last scan found.
+static LAST_SCAN: Mutex<CriticalSectionRawMutex, Scan> = Mutex::new(Scan::new());
+/// Serial line and portal ask one after the other.
+static TURN: Mutex<CriticalSectionRawMutex, ()> = Mutex::new(());
+
+/// Opens the portal; while settings are tried, nothing happens.
+pub fn open_portal() {
+    // Full of wishes it is at work already.
+    let _full = ORDERS.try_send(Order::Open);
+}
+
+/// Tries a network. The one that was joined before comes back when it does not work.
+pub async fn attempt(wifi: &Wifi) -> Result<(), NotJoined> {
+    let _turn = TURN.lock().await;
+    TRIED.reset();
+    let outcome = async {
+        ORDERS.send(Order::Try(wifi.clone())).await;
+        TRIED.wait().await
+    };
+    with_timeout(ATTEMPT_MAX, outcome).await.unwrap_or_else(|_| {
+        error!("the radio does not answer");
+        Err(NotJoined::Missing)
+    })
+}
+
+/// Looks which networks are in reach.
+pub async fn scan() -> Scan {
+    let turn = TURN.lock().await;
+    SCANNED.reset();
+    let outcome = async {
+        ORDERS.send(Order::Scan).await;
+        SCANNED.wait().await;
+    };
+    if with_timeout(SCAN_MAX + LEAVE_MAX, outcome).await.is_err() {
+        warn!("the radio does not answer; these are the networks of the last scan");
+    }
+    drop(turn);
+    last_scan().await
+}
+
+/// What the last scan found.
+pub async fn last_scan() -> Scan {
+    LAST_SCAN.lock().await.clone()
+}
+
+/// The network packets of one interface.
+#[embassy_executor::task(pool_size = 2)]
 pub async fn packets(mut runner: Runner<'static, Interface>) {
     runner.run().await
 }
 
-/// Joins the network, again and again, and builds the radio up anew when the core says so.
+/// Does with the radio what the core decides, and builds it up anew when the core says so.
 #[embassy_executor::task]
-pub async fn network(mut wifi: WIFI<'static>, settings: Wifi) {
+pub async fn network(mut wifi: WIFI<'static>, stack: Stack<'static>, setup: &'static Setup, sends: bool) {
+    let mut radio = Radio::new(setup.settings.wifi.is_some());
+    let mut trial = None;
     loop {
-        let mut station = StationConfig::default().with_ssid(settings.ssid().try_into().unwrap_or_default());
-        if let (false, Ok(password)) = (settings.password().is_empty(), settings.password().try_into()) {
-            station = station.with_authentication(AuthenticationMethodConfig::Wpa2Personal(password));
-        }
-        let config = ControllerConfig::default().with_initial_config(Config::Station(station));
-        match WifiController::new(wifi.reborrow(), config) {
+        match WifiController::new(wifi.reborrow(), ControllerConfig::default()) {
             Ok(controller) => {
-                select(join_network(controller), RESTART_RADIO.wait()).await;
+                let mut work = Work {
+                    controller,
+                    stack,
+                    setup,
+                    sends,
+                    radio: &mut radio,
+                    trial: &mut trial,
+                    joined: false,
+                    told: false,
+                    wake_at: None,
+                };
+                work.run().await;
                 info!("building the radio up anew");
             }
             Err(error) => warn!("no radio: {error:?}"),
@@ -58,38 +138,259 @@ pub async fn network(mut wifi: WIFI<'static>, settings: Wifi) {
     }
 }
 
-async fn join_network(mut controller: WifiController<'_>) {
-    loop {
-        match controller.connect_async().await {
-            Ok(_) => {
-                info!("joined");
-                stay(&mut controller).await;
-                RSSI.store(0, Ordering::Relaxed);
+/// The radio at work.
+struct Work<'a> {
+    controller: WifiController<'a>,
+    stack: Stack<'static>,
+    setup: &'static Setup,
+    /// Whether there is a gateway, so that TLS may be at work.
+    sends: bool,
+    radio: &'a mut Radio,
+    trial: &'a mut Option<Wifi>,
+    joined: bool,
+    /// Whether it was told that there is an address.
+    told: bool,
+    wake_at: Option<Millis>,
+}
+
+impl Work<'_> {
+    /// Until the radio must be built up anew.
+    async fn run(&mut self) {
+        self.handle(Event::Due);
+        loop {
+            let mode = self.radio.mode();
+            if let Err(error) = self.turn(mode).await {
+                warn!("the radio refuses: {error:?}");
+                return;
             }
-            Err(error) => warn!("not joined: {error:?}"),
+            while self.radio.mode() == mode {
+                match mode {
+                    Mode::Portal => self.show().await,
+                    Mode::Station if self.rebuild_or_step().await => return,
+                    Mode::Station => {}
+                    Mode::Trying => self.step().await,
+                }
+            }
         }
-        Timer::after(RECONNECT).await;
+    }
+
+    /// Makes the radio ready for what it is for.
+    async fn turn(&mut self, mode: Mode) -> Result<(), WifiError> {
+        self.leave().await;
+        if mode == Mode::Portal {
+            // Before the network opens, while nothing else is on the air: phones ask for the list at once.
+            self.scan().await;
+            if self.sends {
+                // There is no memory for an access point beside a TLS session.
+                uploads::HANG_UP.signal(());
+                uploads::HUNG_UP.wait().await;
+            }
+        }
+        let wifi = match mode {
+            Mode::Portal => None,
+            Mode::Station => self.setup.settings.wifi.as_ref(),
+            Mode::Trying => self.trial.as_ref(),
+        };
+        let mut station = StationConfig::default();
+        if let Some(wifi) = wifi {
+            station = station.with_ssid(wifi.ssid().try_into().unwrap_or_default());
+            station = station.with_authentication(lock(wifi));
+        }
+        let own = &self.setup.own;
+        let config = match mode {
+            // With a station beside it, because an access point alone cannot scan.
+            Mode::Portal => Config::AccessPointStation(
+                station,
+                AccessPointConfig::default()
+                    .with_ssid(own.ssid().try_into().unwrap_or_default())
+                    .with_authentication(lock(own))
+                    .with_max_connections(GUESTS_MAX),
+            ),
+            Mode::Station | Mode::Trying => Config::Station(station),
+        };
+        self.controller.set_config(&config)?;
+        match mode {
+            Mode::Portal => info!("own network {}: http://{OWN_ADDRESS}/", own.ssid()),
+            Mode::Station => RESTART_RADIO.reset(),
+            Mode::Trying => info!("trying {}", wifi.map_or("", Wifi::ssid)),
+        }
+        Ok(())
+    }
+
+    /// While the portal is open.
+    async fn show(&mut self) {
+        match select(ORDERS.receive(), sleep(self.wake_at)).await {
+            Either::First(order) => self.obey(order).await,
+            Either::Second(()) => self.handle(Event::Due),
+        }
+    }
+
+    /// A step as a station; `true` when the radio must be built up anew.
+    async fn rebuild_or_step(&mut self) -> bool {
+        matches!(select(self.step(), RESTART_RADIO.wait()).await, Either::Second(()))
+    }
+
+    async fn step(&mut self) {
+        if self.joined { self.stay().await } else { self.join().await }
+    }
+
+    async fn join(&mut self) {
+        let joined = select3(self.controller.connect_async(), ORDERS.receive(), sleep(self.wake_at)).await;
+        let why = match joined {
+            Either3::First(Ok(_)) => {
+                info!("joined");
+                (self.joined, self.told) = (true, false);
+                return self.handle(Event::Joined);
+            }
+            Either3::First(Err(ConnectionError::Failed(info))) => {
+                warn!("not joined: {:?}", info.reason);
+                why(info.reason)
+            }
+            Either3::First(Err(error)) => {
+                warn!("not joined: {error:?}");
+                None
+            }
+            Either3::Second(order) => return self.obey(order).await,
+            Either3::Third(()) => return self.handle(Event::Due),
+        };
+        self.handle(Event::Lost(why));
+        let pause = if self.radio.mode() == Mode::Trying { RETRY } else { RECONNECT };
+        if let Either::First(order) = select(ORDERS.receive(), Timer::after(pause)).await {
+            self.obey(order).await;
+        }
+    }
+
+    /// Until the network is lost, or somebody wants something.
+    async fn stay(&mut self) {
+        RSSI.store(self.controller.rssi().unwrap_or(0), Ordering::Relaxed);
+        let (stack, told) = (self.stack, self.told);
+        let address = async {
+            if told {
+                core::future::pending::<()>().await;
+            }
+            stack.wait_config_up().await;
+        };
+        let wishes = select3(ORDERS.receive(), REJOIN.wait(), address);
+        let pause = select(sleep(self.wake_at), Timer::after(LISTEN));
+        match select3(self.controller.wait_for_disconnect_async(), wishes, pause).await {
+            Either3::First(lost) => {
+                let reason = lost.map(|info| info.reason).ok();
+                info!("lost the network: {reason:?}");
+                self.joined = false;
+                RSSI.store(0, Ordering::Relaxed);
+                self.handle(Event::Lost(reason.and_then(why)));
+            }
+            Either3::Second(Either3::First(order)) => self.obey(order).await,
+            Either3::Second(Either3::Second(())) => {
+                info!("leaving the network to join it again");
+                self.leave().await;
+                self.handle(Event::Lost(None));
+            }
+            Either3::Second(Either3::Third(())) => {
+                self.told = true;
+                self.handle(Event::Address);
+            }
+            Either3::Third(_) => self.handle(Event::Due),
+        }
+    }
+
+    async fn obey(&mut self, order: Order) {
+        match order {
+            Order::Scan => {
+                if !self.joined && self.radio.mode() != Mode::Portal {
+                    // On the way into a network it cannot listen for others.
+                    self.leave().await;
+                }
+                self.scan().await;
+                SCANNED.signal(());
+            }
+            Order::Open => self.handle(Event::Open),
+            Order::Try(wifi) => {
+                *self.trial = Some(wifi);
+                self.handle(Event::Try);
+            }
+        }
+    }
+
+    async fn scan(&mut self) {
+        match with_timeout(SCAN_MAX, self.controller.scan_async(&ScanConfig::default().with_max(40))).await {
+            Ok(Ok(found)) => {
+                let mut scan = Scan::new();
+                for it in &found {
+                    let open = matches!(it.auth_method, Some(AuthenticationMethod::None));
+                    scan.add(it.ssid.as_str(), it.signal_strength, !open);
+                }
+                *LAST_SCAN.lock().await = scan;
+            }
+            Ok(Err(error)) => warn!("no scan: {error:?}"),
+            Err(_) => warn!("the scan took too long"),
+        }
+    }
+
+    /// Leaves the network, or gives up joining it, and waits until its address is gone.
+    async fn leave(&mut self) {
+        let left = with_timeout(LEAVE_MAX, self.controller.disconnect_async()).await;
+        if matches!(left, Ok(Ok(_))) && with_timeout(LEAVE_MAX, self.stack.wait_config_down()).await.is_err()
+        {
+            warn!("the address of the network that was left stays");
+        }
+        (self.joined, self.told) = (false, false);
+        RSSI.store(0, Ordering::Relaxed);
+    }
+
+    /// Asks the core, and passes on what it says.
+    fn handle(&mut self, event: Event) {
+        let actions = self.radio.handle(event, now());
+        self.wake_at = actions.wake_at;
+        if let Some(outcome) = actions.outcome {
+            TRIED.signal(outcome);
+        }
+        if let Some(why) = actions.tell {
+            warn!("{why}");
+            // Should the driver have no ear for it, it is told again at the next attempt.
+            let _full = NEWS.try_send(News::NotJoined(why));
+        }
+        if actions.rejoin {
+            REJOIN.signal(());
+        }
     }
 }
 
-/// Until the network is lost, or the core wants it joined anew.
-async fn stay(controller: &mut WifiController<'_>) {
-    loop {
-        RSSI.store(controller.rssi().unwrap_or(0), Ordering::Relaxed);
-        match select3(controller.wait_for_disconnect_async(), REJOIN.wait(), Timer::after(LISTEN)).await {
-            Either3::First(lost) => {
-                info!("lost the network: {:?}", lost.map(|info| info.reason));
-                return;
-            }
-            Either3::Second(()) => {
-                info!("leaving the network to join it again");
-                if let Err(error) = controller.disconnect_async().await {
-                    warn!("not left: {error:?}");
-                }
-                return;
-            }
-            Either3::Third(()) => {}
-        }
+/// How a network is locked.
+fn lock(wifi: &Wifi) -> AuthenticationMethodConfig {
+    match (wifi.password(), wifi.password().try_into()) {
+        ("", _) | (_, Err(_)) => AuthenticationMethodConfig::Open,
+        (_, Ok(password)) => AuthenticationMethodConfig::Wpa2Personal(password),
+    }
+}
+
+/// The reasons that mean something to a person, by their numbers; the rest of them means nothing to one.
+fn why(reason: DisconnectReason) -> Option<NotJoined> {
+    NotJoined::of_reason(match reason {
+        DisconnectReason::AuthenticationExpired => 2,
+        DisconnectReason::IeInvalid => 13,
+        DisconnectReason::MicFailure => 14,
+        DisconnectReason::FourWayHandshakeTimeout => 15,
+        DisconnectReason::GroupKeyUpdateTimeout => 16,
+        DisconnectReason::IeIn4wayDiffers => 17,
+        DisconnectReason::GroupCipherInvalid => 18,
+        DisconnectReason::PairwiseCipherInvalid => 19,
+        DisconnectReason::AkmpInvalid => 20,
+        DisconnectReason::CipherSuiteRejected => 24,
+        DisconnectReason::NoAccessPointFound => 201,
+        DisconnectReason::AuthenticationFailed => 202,
+        DisconnectReason::HandshakeTimeout => 204,
+        DisconnectReason::NoAccessPointFoundWithCompatibleSecurity => 210,
+        DisconnectReason::NoAccessPointFoundInAuthmodeThreshold => 211,
+        DisconnectReason::NoAccessPointFoundInRssiThreshold => 212,
+        _ => 0,
+    })
+}
+
+async fn sleep(until: Option<Millis>) {
+    match until {
+        Some(until) => Timer::at(Instant::from_millis(until.0)).await,
+        None => core::future::pending().await,
     }
 }
 

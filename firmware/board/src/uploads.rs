@@ -7,9 +7,10 @@ use casement_core::{Ack, UploadError, uplink};
 use casement_net::{Fault, Gateway, HttpsConnection, Limits, Network};
 use casement_proto::wire::{Batch, DeviceHealth};
 use edge_nal::{Dns, TcpConnect};
-use embassy_futures::select::{Either, select};
-use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_futures::select::{Either3, select3};
+use embassy_sync::blocking_mutex::raw::{CriticalSectionRawMutex, NoopRawMutex};
 use embassy_sync::channel::Channel;
+use embassy_sync::signal::Signal;
 use embedded_svc::http::client::asynch::Client;
 use log::warn;
 
@@ -19,6 +20,10 @@ pub const BATCH_MAX: usize = 20;
 /// Room for one body: sixteen values of a reading take about 320 bytes, and how the device is
 /// about 500.
 const BODY_BYTES: usize = 7_168;
+
+/// The TLS session must go, because the radio needs its memory; said again once it is gone.
+pub static HANG_UP: Signal<CriticalSectionRawMutex, ()> = Signal::new();
+pub static HUNG_UP: Signal<CriticalSectionRawMutex, ()> = Signal::new();
 
 /// One batch on its way. All zero when new, so that it takes no room in the image.
 pub struct Job {
@@ -74,10 +79,15 @@ pub async fn run<T: TcpConnect, D: Dns>(
     let target = uplink::Target { host: gateway.host(), token };
     loop {
         // Readings go first.
-        let (job, health) = match select(counter.outbound.receive(), updates.due()).await {
-            Either::First(order) => order,
-            Either::Second(()) => {
+        let (job, health) = match select3(counter.outbound.receive(), updates.due(), HANG_UP.wait()).await {
+            Either3::First(order) => order,
+            Either3::Second(()) => {
                 updates.work(&mut client, &target).await;
+                continue;
+            }
+            Either3::Third(()) => {
+                client.connection().close().await;
+                HUNG_UP.signal(());
                 continue;
             }
         };

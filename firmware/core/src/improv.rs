@@ -43,6 +43,13 @@ pub struct Packet {
     pub data: heapless::Vec<u8, DATA_BYTES_MAX>,
 }
 
+impl Packet {
+    /// Whether it asks which networks are in reach: look first, and answer it with what was found.
+    pub fn asks_for_networks(&self) -> bool {
+        self.kind == COMMAND && command(&self.data).is_some_and(|(command, _)| command == NETWORKS)
+    }
+}
+
 /// Finds packets in a stream of bytes, and finds the next one after anything that is none.
 #[derive(Clone, Debug, Default)]
 pub struct Parser {

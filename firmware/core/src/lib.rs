@@ -11,9 +11,11 @@
 //! | [`clock`] | what time it is, and whom to believe |
 //! | [`liveness`] | what to do when nothing comes back |
 //! | [`light`] | colour and blink pattern of the light |
+//! | [`http`] | requests and answers of both pages, over any connection |
 //! | [`improv`] | Wi-Fi and settings over the serial line |
 //! | [`page`] | the page that a device shows in the local network, and `/json` |
 //! | [`portal`] | the form in the device's own network, for phones |
+//! | [`radio`] | what the radio is for: the network that is set, one that is tried, or its own |
 //! | [`settings`] | what can be set, with bounds |
 //!
 //! Nothing here knows hardware, allocates or reads a clock: time and chance are arguments, flash and network are
@@ -28,6 +30,7 @@
 extern crate std;
 
 pub mod clock;
+pub mod http;
 pub mod improv;
 pub mod keep;
 pub mod light;
@@ -36,6 +39,7 @@ pub mod node;
 pub mod page;
 pub mod portal;
 pub mod queue;
+pub mod radio;
 pub mod record;
 pub mod settings;
 #[cfg(test)]
@@ -49,6 +53,7 @@ pub use node::{
     Actions, Ambience, Display, Event, Fault, Health, Link, Node, Press, Primary, Sample, Trouble, Vitals,
 };
 pub use queue::{Mark, Memory, Queue, QueueError, QueueStatus, Region};
+pub use radio::NotJoined;
 pub use record::{Record, Timeline};
 pub use settings::{Settings, SettingsError};
 pub use uplink::{Ack, Backoff, Certificate, UploadError};

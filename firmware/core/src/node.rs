@@ -8,6 +8,7 @@ use crate::Millis;
 use crate::clock::{Clock, Heard, Source};
 use crate::liveness::{Liveness, Rescue};
 use crate::queue::QueueStatus;
+use crate::radio::NotJoined;
 use crate::record::{Record, SAMPLE_VALUES_MAX, Timeline, Values};
 use crate::settings::Settings;
 use crate::uplink::{Ack, Backoff, UploadError};
@@ -55,6 +56,8 @@ pub enum Event {
     Sampled(Result<Sample, Fault>),
     /// The network came or went.
     Link(bool),
+    /// The network was not joined, or gives no address. Over once there is [`Event::Link`].
+    NotJoined(NotJoined),
     /// A time server answered: milliseconds since 1970.
     Clock(i64),
     /// A person pressed the button.
@@ -243,6 +246,8 @@ pub struct Node {
     faults_in_a_row: u32,
     fault_kept: Option<Millis>,
     link: bool,
+    /// Why there is no network.
+    not_joined: Option<NotJoined>,
     reach: Link,
     liveness: Liveness,
     /// Why the last upload failed; `None` once one worked.
@@ -290,6 +295,7 @@ impl Node {
             faults_in_a_row: 0,
             fault_kept: None,
             link: false,
+            not_joined: None,
             reach: Link::Waiting,
             liveness: Liveness::new(),
             last_error: None,
@@ -322,6 +328,7 @@ impl Node {
             Event::Due => {}
             Event::Sampled(result) => actions.keep = self.sampled(result, now),
             Event::Link(up) => self.linked(up, now),
+            Event::NotJoined(why) => self.not_joined = Some(why),
             Event::Clock(unix_ms) => self.hear_time(Source::Sntp, unix_ms, now),
             Event::Settings(settings) => self.set(settings, now),
             Event::Queue(status) => self.queue(status, now),
@@ -424,7 +431,7 @@ impl Node {
             return Some(Trouble::Doubtful);
         }
         if !self.link {
-            return Some(Trouble::NoNetwork);
+            return Some(self.not_joined.map_or(Trouble::NoNetwork, Trouble::NotJoined));
         }
         self.last_error.map(Trouble::Upload)
     }
@@ -548,6 +555,7 @@ impl Node {
             }
         }
         self.link = up;
+        self.not_joined = self.not_joined.filter(|_| !up);
     }
 
     fn set(&mut self, settings: Settings, now: Millis) {

@@ -16,7 +16,7 @@ use casement_proto::{Band, Method, Quantity, State};
 use core::fmt::{self, Write};
 
 /// Room for the largest answer.
-pub const ANSWER_BYTES_MAX: usize = 8_192;
+pub const ANSWER_BYTES_MAX: usize = 9_216;
 
 /// Sent with every answer: nothing is loaded from elsewhere, nothing runs, nothing is kept.
 pub const HEADERS: &[(&str, &str)] = &[
@@ -112,60 +112,85 @@ fn json(out: &mut Body<'_>, view: &View<'_>) -> fmt::Result {
 
 fn page(out: &mut Body<'_>, view: &View<'_>) -> fmt::Result {
     let title = if view.room.is_empty() { view.device } else { view.room };
-    out.write_str(concat!(
-        "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=5>",
-        "<meta name=viewport content=\"width=device-width\"><style>",
-        ":root{color-scheme:light dark;font:1.1rem/1.5 system-ui,sans-serif}",
-        "body{max-width:34rem;margin:2rem auto;padding:0 1rem}",
-        ".n{font-size:4rem;line-height:1.1;margin:0}.b{border-left:.6rem solid;padding-left:1rem}",
-        ".good{border-color:#2e96ff}.soon{border-color:#fad000}.now{border-color:#cc244e}.none{border-color:#808080}",
-        "meter{width:100%}table{width:100%;border-spacing:0 .4rem}td:nth-child(2){text-align:right;white-space:nowrap}",
-        "</style>"
-    ))?;
-    write!(out, "<title>{}</title><h1>{}</h1>", Plain(title), Plain(title))?;
-    let (class, advice) = match view.display.band {
-        Some(Band::Good) => ("good", "The air is good."),
-        Some(Band::Soon) => ("soon", "Air soon."),
-        Some(Band::Now) => ("now", "Air now."),
-        None => ("none", "Nothing to say about the air yet."),
+    begin(out, title, "<meta http-equiv=refresh content=5>")?;
+    // The sign in front of the words is the screen's: a colour never stands alone.
+    let (class, sign, words) = match view.display.band {
+        Some(Band::Good) => ("good", "●", "The air is good."),
+        Some(Band::Soon) => ("soon", "▲", "Air soon."),
+        Some(Band::Now) => ("now", "■", "Air now."),
+        None => ("none", "○", "Nothing to say about the air yet."),
     };
-    write!(out, "<section class=\"b {class}\"><p class=n>")?;
+    write!(out, "<h1>{}</h1><section class=\"air {class}\"><p class=n>", Plain(title))?;
     match view.display.primary {
         Some(Primary::Co2(ppm)) => write!(out, "{ppm} <small>ppm CO₂</small>")?,
         Some(Primary::Eco2(ppm)) => write!(out, "≈{ppm} <small>ppm eCO₂, estimated</small>")?,
         None => out.write_str("–")?,
     }
-    write!(out, "</p><p>{advice}{}</p></section>", trust(view.display.state))?;
+    write!(out, "</p><p><b>{sign} {words}</b>{}</p></section>", trust(view.display.state))?;
     if let Some(trouble) = view.trouble {
-        write!(out, "<p role=alert><strong>{}</strong></p>", Plain(&trouble))?;
+        write!(out, "<p role=alert>{}</p>", Plain(&trouble))?;
     }
-    out.write_str("<table>")?;
-    for (quantity, value) in view.values.into_iter().flatten() {
-        row(out, quantity, *value)?;
+    if let Some(values) = view.values {
+        out.write_str("<section class=card><table>")?;
+        for (quantity, value) in values {
+            row(out, quantity, *value)?;
+        }
+        out.write_str("</table></section>")?;
     }
-    out.write_str("</table><p><small>")?;
+    out.write_str("<footer>")?;
     out.write_str(match view.display.link {
         Link::Online => "Connected to the gateway.",
         Link::Waiting => "In the network; the gateway has not answered lately.",
         Link::Offline => "Not connected.",
         Link::TokenRefused => "The gateway does not know this device.",
     })?;
-    if view.display.queued > 0 {
-        write!(out, " {} readings wait.", view.display.queued)?;
+    match view.display.queued {
+        0 => {}
+        1 => out.write_str(" One reading waits.")?,
+        many => write!(out, " {many} readings wait.")?,
     }
     let Vitals { firmware, board, .. } = view.vitals;
-    let hours = view.uptime.0 / 3_600_000;
-    write!(
-        out,
-        "<br>{}, {}, firmware {}, running for {hours} h",
-        Plain(view.device),
-        Plain(board),
-        Plain(firmware)
-    )?;
+    let minutes = view.uptime.0 / 60_000;
+    write!(out, "<br>{}, {}, firmware {}, up ", Plain(view.device), Plain(board), Plain(firmware))?;
+    match minutes {
+        0..=119 => write!(out, "{minutes} min")?,
+        120..=2_879 => write!(out, "{} h", minutes / 60)?,
+        _ => write!(out, "{} days", minutes / 1_440)?,
+    }
     if let Some((free, _)) = view.vitals.heap_free {
         write!(out, ", {free} bytes free")?;
     }
-    out.write_str(". <a href=/json>JSON</a></small></p></html>\n")
+    out.write_str(". <a href=/json>JSON</a></footer></main></html>\n")
+}
+
+/// The beginning of a page, up to its contents. The colours are those of the gateway's pages.
+pub(crate) fn begin(out: &mut Body<'_>, title: &str, more: &str) -> fmt::Result {
+    write!(
+        out,
+        "<!doctype html><html lang=en><meta charset=utf-8>{more}\
+         <meta name=viewport content=\"width=device-width,initial-scale=1\"><title>{}</title><style>",
+        Plain(title)
+    )?;
+    out.write_str(concat!(
+        ":root{color-scheme:light dark;--wall:#e9e4da;--paper:#fcfbf8;--ink:#1b242c;--soft:#4a545d;--edge:#d3ccbe;",
+        "--accent:#0d6c73;--on:#fff;--bad:#8c2f17;font:17px/1.45 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}",
+        ".good{--a:#b9dfe6;--b:#ecf7f2;--i:#10323a}.soon{--a:#fbe6bd;--b:#f1bf74;--i:#2c1c05}",
+        ".now{--a:#41160b;--b:#642814;--i:#fff6ef}.none{--a:#dcdedd;--b:#e9ebea;--i:#2a3035}",
+        "@media(prefers-color-scheme:dark){:root{--wall:#0b0e13;--paper:#131920;--ink:#eef2f6;--soft:#aab5c0;",
+        "--edge:#2c3641;--accent:#8cc4ff;--on:#06121f;--bad:#ff8ba5}.good{--a:#0a1a33;--b:#103560;--i:#eef6ff}",
+        ".soon{--a:#2b2001;--b:#4d3800;--i:#ffee9e}.now{--a:#3c0a19;--b:#7d1230;--i:#fff2f5}",
+        ".none{--a:#1a2129;--b:#222a33;--i:#e4e9ee}}",
+        "*{box-sizing:border-box}body{margin:0;background:var(--wall);color:var(--ink)}",
+        "main{max-width:30rem;margin:0 auto;padding:1.4rem 1rem 2rem}h1{font-size:1.6rem;line-height:1.2;margin:0 0 1rem}",
+        "p{margin:.5rem 0}.card,.air,[role=alert]{border:1px solid var(--edge);border-radius:1rem;padding:1rem 1.1rem;",
+        "margin:0 0 1rem;background:var(--paper)}",
+        ".air{background:linear-gradient(var(--a),var(--b));color:var(--i);border:0;padding:1.4rem 1.3rem}",
+        ".n{font-size:4rem;line-height:1;font-weight:300;margin:0 0 .6rem}.n small{font-size:1rem;font-weight:400}",
+        "[role=alert]{border-left:.4rem solid var(--bad)}a{color:var(--accent)}",
+        "footer{color:var(--soft);font-size:.85rem}table{width:100%;border-spacing:0}td{padding:.35rem 0}",
+        "td+td{text-align:right;white-space:nowrap}td[colspan]{padding:0 0 .35rem}meter{width:100%;height:.6rem}"
+    ))?;
+    out.write_str("</style><main>")
 }
 
 fn row(out: &mut Body<'_>, quantity: &Quantity, value: f64) -> fmt::Result {
@@ -187,7 +212,9 @@ fn row(out: &mut Body<'_>, quantity: &Quantity, value: f64) -> fmt::Result {
         _ => None,
     };
     if let Some((min, max)) = scale {
-        write!(out, "<tr><td colspan=2><meter min={min} max={max} value={value}></meter>")?;
+        write!(out, "<tr><td colspan=2><meter min={min} max={max} value=")?;
+        number(out, quantity, value)?;
+        out.write_str("></meter>")?;
     }
     Ok(())
 }
@@ -203,11 +230,24 @@ const fn trust(state: State) -> &'static str {
     }
 }
 
+/// A number with the digits that its metric has. Not by `{:.2}`: what formats any float takes 9 KB of a chip's flash.
 fn number(out: &mut Body<'_>, quantity: &Quantity, value: f64) -> fmt::Result {
-    match quantity {
-        Quantity::Known(metric) => write!(out, "{value:.0$}", usize::from(metric.precision)),
-        Quantity::Custom(_) => write!(out, "{value}"),
+    let (digits, trim) = match quantity {
+        Quantity::Known(metric) => (u32::from(metric.precision), false),
+        Quantity::Custom(_) => (3, true),
+    };
+    let scale = 10_u64.pow(digits.min(6));
+    // A cast stops at the largest number there is.
+    let scaled = (value.abs() * scale as f64 + 0.5) as u64;
+    if value < 0.0 && scaled > 0 {
+        out.write_str("-")?;
     }
+    write!(out, "{}", scaled / scale)?;
+    let (mut part, mut width) = (scaled % scale, digits as usize);
+    while trim && width > 0 && part.is_multiple_of(10) {
+        (part, width) = (part / 10, width - 1);
+    }
+    if width > 0 { write!(out, ".{part:0width$}") } else { Ok(()) }
 }
 
 /// Text that cannot become markup.
@@ -317,6 +357,27 @@ mod tests {
     }
 
     #[test]
+    fn numbers_have_the_digits_of_their_metric() {
+        for (name, value, text) in [
+            ("temperature", 22.456, "22.46"),
+            ("temperature", -0.004, "0.00"),
+            ("temperature", -7.25, "-7.25"),
+            ("temperature", 0.05, "0.05"),
+            ("co2", 812.5, "813"),
+            ("my_own", 0.5, "0.5"),
+            ("my_own", -1_000_000.0, "-1000000"),
+            ("my_own", 0.0305, "0.031"),
+            ("my_own", f64::NAN, "0"),
+        ] {
+            let mut out = [0; 64];
+            let mut body = Body::new(&mut out);
+            number(&mut body, &Quantity::parse(name).unwrap(), value).unwrap();
+            let len = body.len;
+            assert_eq!(core::str::from_utf8(&out[..len]), Ok(text), "{name} {value}");
+        }
+    }
+
+    #[test]
     fn every_path_and_method_has_an_answer() {
         for (method, path, status, body) in [
             ("GET", "/memory/gc", 200, "91234"),
@@ -344,7 +405,7 @@ mod tests {
         for part in [
             "≈437",
             "estimated",
-            "The air is good.",
+            "● The air is good.",
             "does not know this device",
             "<meter min=0 max=600 value=12>",
         ] {

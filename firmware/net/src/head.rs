@@ -1,13 +1,11 @@
 //! The head of an answer: status line and headers.
 
 use crate::fault::Fault;
+use casement_core::http::{HEADERS_MAX, header, length};
 use embedded_svc::http::{Headers, Status};
 
 /// Longest head of an answer, in bytes. Also what a connection sets aside for it.
 pub const HEAD_BYTES_MAX: usize = 2048;
-
-/// Most headers of an answer.
-const HEADERS_MAX: usize = 32;
 
 /// A head as it came, and what of it decides about the connection.
 #[derive(Debug, Default)]
@@ -45,20 +43,14 @@ impl Head {
             return Err(Fault::Protocol);
         }
         let status = response.code.ok_or(Fault::Protocol)?;
-        let header = |name: &str| {
-            let mut found = response.headers.iter().filter(|have| have.name.eq_ignore_ascii_case(name));
-            let first = found.next().map(|have| core::str::from_utf8(have.value).unwrap_or_default().trim());
-            // Two lengths are an attempt to make two readers see two answers.
-            if found.next().is_some() && name != "Connection" { Err(Fault::Protocol) } else { Ok(first) }
-        };
-        let body = match (status, header("Content-Length")?) {
+        let body = match (status, length(response.headers).map_err(|_| Fault::Protocol)?) {
             (100..=199 | 204 | 304, _) => 0,
-            (_, Some(length)) if header("Transfer-Encoding")?.is_none() => {
-                length.parse().map_err(|_| Fault::Protocol)?
-            }
-            _ => return Err(Fault::Protocol),
+            (_, Some(length)) => length,
+            // The end could be a cut.
+            (_, None) => return Err(Fault::Protocol),
         };
-        let keep = header("Connection")?.is_none_or(|value| !value.eq_ignore_ascii_case("close"));
+        let connection = header(response.headers, "Connection");
+        let keep = connection.is_none_or(|value| !value.eq_ignore_ascii_case("close"));
         self.status = status;
         self.text.clear();
         let text = bytes.get(..head).unwrap_or_default();
@@ -103,7 +95,7 @@ mod tests {
             ("HTTP/1.1 100 Continue\r\n\r\n", Ok(Some((25, 0, true)))),
             ("HTTP/1.1 200 OK\r\nContent-Le", Ok(None)),
             ("", Ok(None)),
-            // No length: the end could be a cut.
+            // No length.
             ("HTTP/1.1 200 OK\r\n\r\n", Err(Fault::Protocol)),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Err(Fault::Protocol)),
             (

@@ -3,7 +3,7 @@
 use crate::view::{Stage, Trouble, UpdateFault};
 use casement_core::update::{FetchError, Phase, Updater};
 use casement_core::uplink::Certificate;
-use casement_core::{Trouble as Cause, UploadError, update};
+use casement_core::{NotJoined, Trouble as Cause, UploadError, update};
 use casement_proto::Version;
 use embedded_svc::io::ErrorKind;
 
@@ -18,6 +18,9 @@ impl Trouble {
             Cause::Upload(error) => error,
             Cause::QueueFull => return Some(Self::QueueFull),
             Cause::Flash => return Some(Self::Flash),
+            Cause::NotJoined(NotJoined::Missing) => return Some(Self::NetworkMissing),
+            Cause::NotJoined(NotJoined::Password) => return Some(Self::NetworkPassword),
+            Cause::NotJoined(NotJoined::Address) => return Some(Self::NoAddress),
             Cause::Sensor(_) | Cause::Frozen | Cause::Doubtful | Cause::NoNetwork => return None,
         };
         Some(match error {
@@ -140,5 +143,12 @@ mod tests {
         }
         assert_eq!(Trouble::of(Cause::QueueFull, true), Some(Trouble::QueueFull));
         assert_eq!(Trouble::of(Cause::Flash, false), Some(Trouble::Flash));
+        for (why, shown) in [
+            (NotJoined::Missing, Trouble::NetworkMissing),
+            (NotJoined::Password, Trouble::NetworkPassword),
+            (NotJoined::Address, Trouble::NoAddress),
+        ] {
+            assert_eq!(Trouble::of(Cause::NotJoined(why), false), Some(shown), "{why:?}");
+        }
     }
 }

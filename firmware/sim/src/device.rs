@@ -6,19 +6,24 @@ use crate::flash::{Flash, FlashError, OTADATA, Part, Place, SECTOR_BYTES, SETTIN
 use crate::picture::Seen;
 use crate::scd41::Scd41;
 use crate::time::World;
+use crate::web::Caller;
 use crate::wire::Wire;
+use casement_core::http::{NoRequest, REQUEST_BYTES_MAX, Request};
 use casement_core::improv::{Facts, Parser, Session};
 use casement_core::keep::Keep;
+use casement_core::page::{ANSWER_BYTES_MAX, Answer};
+use casement_core::portal::Tried;
 use casement_core::queue::{self, Queue, QueueStatus, Readings};
+use casement_core::radio::{self, Mode, Radio, Scan};
 use casement_core::update::Identity;
 use casement_core::update::otadata::Otadata;
 use casement_core::update::runner::{Keys, Next, Places, Runner};
 use casement_core::{
-    Ack, Actions, Clock, Event, Mark, Millis, Node, Record, Region, Settings, Trouble, UploadError, Vitals,
-    uplink,
+    Ack, Actions, Clock, Event, Mark, Millis, Node, NotJoined, Press, Record, Region, Settings, Trouble,
+    UploadError, Vitals, http, page, portal, uplink,
 };
 use casement_net::{Fault, Gateway, HttpsConnection, Limits, Network, Trust, clock};
-use casement_proto::device_settings::IMAGE_BYTES_MAX;
+use casement_proto::device_settings::{IMAGE_BYTES_MAX, Wifi, own_password};
 use casement_proto::wire::Batch;
 use casement_proto::{BoardId, DeviceSettings};
 use casement_sensors::{Bus, Kit, Tuning};
@@ -86,6 +91,31 @@ pub trait Surroundings {
     /// Something happened.
     fn note(&mut self, _note: &Note<'_>, _unix_ms: i64) {}
 
+    /// Whether a network lets the device in and gives it an address.
+    ///
+    /// # Errors
+    /// Why not.
+    fn joins(&mut self, _wifi: &Wifi) -> Result<(), NotJoined> {
+        Ok(())
+    }
+
+    /// Which networks are in reach.
+    fn scan(&mut self) -> Scan {
+        let mut scan = Scan::new();
+        scan.add("Simulated", -48, true);
+        scan
+    }
+
+    /// How a person has pressed the button since the last time.
+    fn pressed(&mut self) -> Option<Press> {
+        None
+    }
+
+    /// Somebody who wants to see the device's page, or the portal's.
+    fn caller(&mut self) -> Option<Caller> {
+        None
+    }
+
     /// Bytes that came on the serial line since the last time.
     fn serial_read(&mut self) -> Vec<u8> {
         vec![]
@@ -131,8 +161,8 @@ pub enum Note<'a> {
     Report(Option<&'static str>),
     /// The radio is built up anew, or the network joined again.
     Radio,
-    /// Settings came over the serial line, and led to the gateway or not.
-    Provisioned(Result<(), UploadError>),
+    /// Settings came over the serial line or by the portal, and work or not.
+    Provisioned(Result<(), Trouble>),
     /// The bootloader started this.
     Booted(&'a firmware::Running),
     /// The firmware crashed, as its image says it does.
@@ -170,6 +200,8 @@ const RESTART_MS: u64 = 1_000;
 const TIME_AFTER_MS: i64 = 3_000;
 /// And is asked again, as on a board.
 const TIME_AGAIN_MS: i64 = 6 * 3_600_000;
+/// The address that a radio would have; it names the device's own network.
+const MAC: [u8; 6] = [0x02, 0, 0, 0x51, 0x30, 0x0a];
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The board's name, as releases have it.
 const BOARD: &str = "sim";
@@ -195,6 +227,12 @@ impl Peer {
 }
 
 struct Running<'a> {
+    settings: &'a DeviceSettings,
+    radio: Radio,
+    /// What the last scan found.
+    networks: Scan,
+    /// What the portal was told, and why it did not work.
+    tried: Option<Tried>,
     node: Node,
     queue: Queue<Part>,
     time: Option<Keep<Part>>,
@@ -244,6 +282,8 @@ impl Board<'_> {
             world.pass_ms(RESTART_MS);
             return Ok(Ended::Restart);
         }
+        let own = own_network(&settings);
+        around.serial_write(format!("own network {}, password {}\n", own.ssid(), own.password()).as_bytes());
         let mut queue = Queue::open(self.flash.part(self.queue)).map_err(region)?;
         let boot = queue::next_boot(queue.newest_boot(), self.chance.any());
         let mut waiting = vec![];
@@ -269,7 +309,12 @@ impl Board<'_> {
         let peer = Peer::of(&settings);
         let client = peer.as_ref().map(|peer| self.client(peer));
         let mut running = Running {
-            seen: Seen::new(&settings),
+            seen: Seen::new(&settings, &own),
+            settings: &settings,
+            // There is always a network here: who knows a gateway needs no Wi-Fi.
+            radio: Radio::new(settings.wifi.is_some() || settings.gateway.is_some()),
+            networks: around.scan(),
+            tried: None,
             node,
             queue,
             time,
@@ -286,11 +331,25 @@ impl Board<'_> {
         };
         running.updates.linked(false);
         let mut events = VecDeque::from([Event::Queue(running.queue.status())]);
-        let (mut link, mut date_at) = (false, i64::MAX);
+        let (mut link, mut date_at, mut not_joined) = (false, i64::MAX, None);
         let (mut parser, mut session) = (Parser::new(), Session::new(peer.is_some()));
         loop {
             let Some(now_around) = around.around(world.unix_ms()) else { return Ok(Ended::Asked) };
-            let is_linked = now_around.link && firmware.conduct != Conduct::Silent;
+            if let Some(press) = around.pressed() {
+                events.push_back(Event::Button(press));
+            }
+            let _nothing_is_tried = running.radio.handle(radio::Event::Due, running.now(&world));
+            let is_station = running.radio.mode() == Mode::Station;
+            let joins = match &settings.wifi {
+                Some(wifi) if is_station && now_around.link => around.joins(wifi),
+                _ => Ok(()),
+            };
+            if joins.err() != not_joined {
+                not_joined = joins.err();
+                events.extend(not_joined.map(Event::NotJoined));
+            }
+            let is_linked =
+                now_around.link && is_station && joins.is_ok() && firmware.conduct != Conduct::Silent;
             if is_linked != link {
                 link = is_linked;
                 running.updates.linked(link && peer.is_some());
@@ -337,17 +396,23 @@ impl Board<'_> {
                 return Ok(Ended::Restart);
             }
             let now = running.now(&world);
-            if running.seen.look(&running.node, &kit, running.updates.updater(), now) {
+            if running.seen.look(&running.node, &kit, running.radio.mode(), running.updates.updater(), now) {
                 around.note(&Note::Seen(&running.seen), world.unix_ms());
             }
             let bytes = around.serial_read();
-            if !bytes.is_empty() && self.listen(&bytes, &mut parser, &mut session, &settings, around)? {
+            if !bytes.is_empty() && self.listen(&bytes, &mut parser, &mut session, &mut running, around)? {
                 return Ok(Ended::Restart);
             }
-            let wake = started_unix_ms.saturating_add_unsigned(wake_at.min(kit.wake_at()).0);
-            let wake_updates = running.updates.wake_at(running.now(&world));
-            let wake_updates = wake_updates.map(|at| started_unix_ms.saturating_add_unsigned(at.0));
-            let wake = wake.min(wake_updates.unwrap_or(i64::MAX));
+            while let Some(caller) = around.caller() {
+                if self.receive(caller, &mut running, around)? {
+                    return Ok(Ended::Restart);
+                }
+            }
+            let until = running.radio.handle(radio::Event::Due, running.now(&world)).wake_at;
+            let wake_at = wake_at.min(kit.wake_at()).min(until.unwrap_or(Millis(u64::MAX)));
+            let wake_at =
+                wake_at.min(running.updates.wake_at(running.now(&world)).unwrap_or(Millis(u64::MAX)));
+            let wake = started_unix_ms.saturating_add_unsigned(wake_at.0);
             let wake = wake.min(now_around.look_again_ms).min(date_at).max(world.unix_ms() + 1);
             world.pass_until(around.wait(world.unix_ms(), wake));
         }
@@ -378,7 +443,22 @@ impl Board<'_> {
     }
 
     /// What is set. What was flashed beside the firmware goes over it, once.
-    fn settings(&self) -> Result<DeviceSettings, FlashError> {
+    fn settings(&mut self) -> Result<DeviceSettings, FlashError> {
+        let mut settings = self.kept_settings()?;
+        if settings.own_password.is_none() {
+            let password = radio::password(|| (self.chance.any() >> 32) as u32);
+            settings.own_password = own_password(&password).ok();
+            self.keep(&settings)?;
+        }
+        Ok(settings)
+    }
+
+    fn keep(&self, settings: &DeviceSettings) -> Result<(), FlashError> {
+        let mut keep = Keep::open(self.flash.part(SETTINGS)).map_err(kept)?;
+        keep.store(&settings.encode()).map_err(kept)
+    }
+
+    fn kept_settings(&self) -> Result<DeviceSettings, FlashError> {
         let mut image = [0; IMAGE_BYTES_MAX];
         let mut keep = Keep::open(self.flash.part(SETTINGS)).map_err(kept)?;
         let len = keep.load(&mut image).map_err(kept)?.unwrap_or(0);
@@ -401,34 +481,39 @@ impl Board<'_> {
         bytes: &[u8],
         parser: &mut Parser,
         session: &mut Session,
-        settings: &DeviceSettings,
+        running: &mut Running<'_>,
         around: &mut dyn Surroundings,
     ) -> Result<bool, FlashError> {
         let now = Millis(self.world.unix_ms().unsigned_abs());
-        let networks = [casement_core::improv::Network { ssid: "Simulated", rssi_dbm: -48, secured: true }];
-        let facts =
-            Facts { version: VERSION, chip: "host", name: "Casement sim", settings, networks: &networks };
         let mut answers = vec![];
         let mut changed = false;
         for byte in bytes {
             parser.push(*byte, now);
             while let Some(packet) = parser.packet() {
+                if packet.asks_for_networks() {
+                    running.networks = around.scan();
+                }
+                let networks = running.networks.networks();
+                let facts = Facts { networks: &networks, ..facts(running.settings) };
                 let offered = session.take(&packet, &facts, &mut |bytes| answers.extend_from_slice(bytes));
+                drop(networks);
                 let Some(new) = offered else { continue };
                 around.serial_write(&answers);
                 answers.clear();
-                let reached = self.reaches(&new);
-                if reached.is_ok() {
-                    let mut keep = Keep::open(self.flash.part(SETTINGS)).map_err(kept)?;
-                    keep.store(&new.encode()).map_err(kept)?;
-                    session.connected(&new, &mut |bytes| answers.extend_from_slice(bytes));
+                let outcome = self.attempt(&new, running, around).map_err(Trouble::NotJoined);
+                let outcome = outcome.and_then(|()| self.reaches(&new).map_err(Trouble::Upload));
+                around.note(&Note::Provisioned(outcome), self.world.unix_ms());
+                let mut send = |bytes: &[u8]| answers.extend_from_slice(bytes);
+                match &outcome {
+                    Ok(()) => {
+                        self.keep(&new)?;
+                        session.connected(&new, &mut send);
+                    }
+                    // Improv's own word says that.
+                    Err(Trouble::NotJoined(_)) => session.failed(&mut send),
+                    Err(why) => session.failed_because(why, &mut send),
                 }
-                if let Err(error) = &reached {
-                    let why = Trouble::Upload(*error);
-                    session.failed_because(&why, &mut |bytes| answers.extend_from_slice(bytes));
-                }
-                changed |= reached.is_ok();
-                around.note(&Note::Provisioned(reached), self.world.unix_ms());
+                changed |= outcome.is_ok();
             }
         }
         around.serial_write(&answers);
@@ -454,6 +539,68 @@ impl Board<'_> {
             Err(error) => Err(error),
         }
     }
+
+    /// Tries a network, as a board does.
+    fn attempt(
+        &self,
+        wanted: &DeviceSettings,
+        running: &mut Running<'_>,
+        around: &mut dyn Surroundings,
+    ) -> Result<(), NotJoined> {
+        let result = match &wanted.wifi {
+            Some(wifi) => around.joins(wifi),
+            None => Ok(()),
+        };
+        let mut now = running.now(&self.world);
+        let mut actions = running.radio.handle(radio::Event::Try, now);
+        // A trial ends by itself after half a minute at the latest.
+        while actions.outcome.is_none() {
+            let event = match result {
+                Ok(()) => radio::Event::Address,
+                Err(why) => {
+                    self.world.pass_ms(1_000);
+                    now = running.now(&self.world);
+                    radio::Event::Lost(Some(why))
+                }
+            };
+            actions = running.radio.handle(event, now);
+        }
+        actions.outcome.unwrap_or(Ok(()))
+    }
+
+    /// Serves somebody a page. `true` when that left new settings, which work and are kept.
+    fn receive(
+        &self,
+        mut caller: Caller,
+        running: &mut Running<'_>,
+        around: &mut dyn Surroundings,
+    ) -> Result<bool, FlashError> {
+        if caller.patience().is_err() {
+            return Ok(false);
+        }
+        let (mut buffer, mut out) = ([0; REQUEST_BYTES_MAX], [0; ANSWER_BYTES_MAX]);
+        let (method, answer, wanted) = match block_on(http::receive(&mut caller, &mut buffer)) {
+            Ok(request) => {
+                let (answer, wanted) = running.answer(&request, &self.world, &mut out);
+                (request.method, answer, wanted)
+            }
+            Err(NoRequest::Refused(refusal)) => ("GET", refusal.answer(&mut out), None),
+            Err(NoRequest::Broken(_) | NoRequest::Closed) => return Ok(false),
+        };
+        // Who hangs up early has seen enough.
+        let _left = block_on(http::send(&mut caller, method, &answer, &out));
+        caller.hang_up();
+        let Some(wanted) = wanted else { return Ok(false) };
+        let outcome = self.attempt(&wanted, running, around);
+        around.note(&Note::Provisioned(outcome.map_err(Trouble::NotJoined)), self.world.unix_ms());
+        match outcome {
+            Ok(()) => self.keep(&wanted).map(|()| true),
+            Err(why) => {
+                running.tried = wanted.wifi.map(|wifi| Tried { wifi, why });
+                Ok(false)
+            }
+        }
+    }
 }
 
 type Sensors = Kit<Scd41, World>;
@@ -461,6 +608,37 @@ type Sensors = Kit<Scd41, World>;
 impl Running<'_> {
     fn now(&self, world: &World) -> Millis {
         Millis(u64::try_from(world.unix_ms() - self.started_unix_ms).unwrap_or(0))
+    }
+
+    /// What somebody sees who opens the device's page, or the portal.
+    fn answer(
+        &self,
+        request: &Request<'_>,
+        world: &World,
+        out: &mut [u8],
+    ) -> (Answer, Option<DeviceSettings>) {
+        if self.radio.mode() == Mode::Portal {
+            let networks = self.networks.networks();
+            let facts = Facts { networks: &networks, ..facts(self.settings) };
+            return portal::answer(request, &facts, self.tried.as_ref(), out);
+        }
+        let now = self.now(world);
+        let version = self.firmware.version.to_string();
+        let view = page::View {
+            device: self.settings.device.as_ref().map_or("sim", |device| device.as_str()),
+            room: &self.settings.room,
+            display: self.seen.display,
+            values: self.node.latest(now),
+            trouble: self.node.trouble(now),
+            unix_ms: self.node.unix_ms(now),
+            uptime: now,
+            vitals: self.vitals(&version, None),
+        };
+        (page::answer(request.method, request.target, &view, out), None)
+    }
+
+    fn vitals<'a>(&self, firmware: &'a str, update: Option<&'a str>) -> Vitals<'a> {
+        Vitals { firmware, board: BOARD, reset: self.reset, rssi: Some(-48), update, ..Vitals::default() }
     }
 
     /// Does what the core says. Gives how the start ended, if it did.
@@ -493,6 +671,10 @@ impl Running<'_> {
         }
         if let Some(display) = actions.show {
             self.seen.display = display;
+        }
+        if actions.provision {
+            let _opens = self.radio.handle(radio::Event::Open, self.now(world));
+            self.networks = around.scan();
         }
         if actions.sample {
             events.push_back(Event::Sampled(kit.sample(self.now(world))));
@@ -564,15 +746,7 @@ impl Running<'_> {
         clock::set(u64::try_from(self.node.certificate_time(now) / 1_000).unwrap_or(0));
         let version = self.firmware.version.to_string();
         let update = self.updates.updater().status().map(|status| status.to_string());
-        let vitals = Vitals {
-            firmware: &version,
-            board: BOARD,
-            reset: self.reset,
-            rssi: Some(-48),
-            update: update.as_deref(),
-            ..Vitals::default()
-        };
-        let health = self.node.report(&vitals, now);
+        let health = self.node.report(&self.vitals(&version, update.as_deref()), now);
         around.note(&Note::Report(self.node.trouble(now).map(|trouble| trouble.code())), world.unix_ms());
         around.note(&Note::ReportUpdate(update.as_deref()), world.unix_ms());
         let batch = Batch { boot: Some(boot), readings: &readings, health: Some(&health) };
@@ -598,6 +772,16 @@ impl Running<'_> {
             block_on(client.connection().close());
         }
     }
+}
+
+/// The network that the device opens to be set up.
+fn own_network(settings: &DeviceSettings) -> Wifi {
+    let password = settings.own_password.as_ref().map_or("", |password| password.reveal());
+    Wifi::new(&radio::name(&MAC), password).expect("a name of sixteen letters and a password of ten")
+}
+
+fn facts(settings: &DeviceSettings) -> Facts<'_> {
+    Facts { version: VERSION, chip: "host", name: "Casement sim", settings, networks: &[] }
 }
 
 fn tuning(settings: &DeviceSettings) -> Tuning {

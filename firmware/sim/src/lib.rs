@@ -10,6 +10,7 @@
 //! | [`room`] | the air it measures |
 //! | [`picture`] | the screen as a picture |
 //! | [`serial`] | a pseudo-terminal, for Improv |
+//! | [`web`] | its own pages on a TCP port |
 //! | [`wire`] | its TCP connections |
 //! | [`time`] | the date of the virtual world |
 //! | [`chance`] | chance that repeats |
@@ -18,8 +19,9 @@
 //! world stands still; afterwards it is as much later as [`device::Surroundings::exchange_ms`] says. Everything that comes
 //! from the gateway's clock is moved by the difference between the world's date and the real one.
 //!
-//! What is not here: a radio, and the set-up portal. Firmware that comes over the air is on paper, too: an image says of
-//! itself which version it is and how it behaves, and the same program goes on in that way.
+//! What is not here: a radio; which networks let the device in, and why not, is the world's to say. Firmware that comes over
+//! the air is on paper, too: an image says of itself which version it is and how it behaves, and the same program goes on
+//! in that way.
 
 pub mod chance;
 pub mod device;
@@ -30,4 +32,5 @@ pub mod room;
 pub mod scd41;
 pub mod serial;
 pub mod time;
+pub mod web;
 pub mod wire;

@@ -1,8 +1,11 @@
 //! `casement-sim`: a Casement device on this computer. `casement-sim --help` says what can be set.
 
 use anyhow::{Context, Result, bail};
+use casement_core::NotJoined;
+use casement_core::radio::Scan;
 use casement_net::Limits;
 use casement_proto::DeviceSettings;
+use casement_proto::device_settings::Wifi;
 use casement_sim::chance::Chance;
 use casement_sim::device::{Around, Board, Ended, Note, Surroundings};
 use casement_sim::flash::{Flash, QUEUE, SETUP};
@@ -10,12 +13,14 @@ use casement_sim::room::{Room, Source};
 use casement_sim::scd41::{Scd41, recording};
 use casement_sim::serial::Serial;
 use casement_sim::time::World;
+use casement_sim::web::{Caller, Door};
 use casement_sim::wire::Wire;
 use clap::Parser;
 use edge_nal_std::Stack;
 use mbedtls_rs::Tls;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -41,6 +46,13 @@ struct Options {
     /// Puts a link to a serial line here; it speaks Improv.
     #[arg(long, value_name = "PTY")]
     serial: Option<PathBuf>,
+    /// Serves the device's own pages here, for example 127.0.0.1:8080: the set-up form while nothing is set, else the page.
+    #[arg(long, value_name = "ADDR")]
+    page: Option<SocketAddr>,
+    /// A network in reach, as NAME or NAME=PASSWORD; may be said several times. Without any there is one that lets
+    /// everybody in, whatever they call it.
+    #[arg(long, value_name = "NETWORK")]
+    network: Vec<String>,
     /// Lets the power fail now and then while the flash is written, by this seed.
     #[arg(long, value_name = "SEED")]
     power_cuts: Option<u64>,
@@ -52,6 +64,7 @@ struct Options {
 struct Desk {
     options: Options,
     serial: Option<Serial>,
+    door: Option<Door>,
     end_ms: i64,
     chance: Chance,
     flash: Flash,
@@ -69,15 +82,23 @@ impl Surroundings for Desk {
         let ms = u64::try_from(until_unix_ms - now_unix_ms).unwrap_or(0);
         let began = embassy_time::Instant::now();
         let real = Duration::from_secs_f64((ms as f64 / 1_000.0 / self.options.speed).clamp(0.0, 3_600.0));
-        let came = match &mut self.serial {
-            Some(serial) => serial.wait(real),
-            None => {
-                std::thread::sleep(real);
-                false
+        match (&mut self.serial, &mut self.door) {
+            // The door rings the line's bell.
+            (Some(serial), _) => {
+                serial.wait(real);
             }
-        };
-        let passed = (began.elapsed().as_micros() as f64 / 1_000.0 * self.options.speed) as i64;
-        if came { (now_unix_ms + passed).min(until_unix_ms) } else { until_unix_ms }
+            (None, Some(door)) => {
+                door.wait(real);
+            }
+            (None, None) => std::thread::sleep(real),
+        }
+        let elapsed = began.elapsed().as_micros();
+        let passed = (elapsed as f64 / 1_000.0 * self.options.speed) as i64;
+        if u128::from(elapsed) < real.as_micros() {
+            (now_unix_ms + passed).min(until_unix_ms)
+        } else {
+            until_unix_ms
+        }
     }
 
     fn exchange_ms(&self, real_ms: u64) -> u64 {
@@ -127,6 +148,32 @@ impl Surroundings for Desk {
         }
     }
 
+    fn joins(&mut self, wifi: &Wifi) -> Result<(), NotJoined> {
+        let mut named = self.options.network.iter().map(|network| named(network));
+        match named.find(|(name, _)| *name == wifi.ssid()) {
+            _ if self.options.network.is_empty() => Ok(()),
+            None => Err(NotJoined::Missing),
+            Some((_, password)) if password == wifi.password() => Ok(()),
+            Some(_) => Err(NotJoined::Password),
+        }
+    }
+
+    fn scan(&mut self) -> Scan {
+        let mut scan = Scan::new();
+        for (at, network) in (0..8).zip(&self.options.network) {
+            let (name, password) = named(network);
+            scan.add(name, (-48_i8).saturating_sub(at * 9), !password.is_empty());
+        }
+        if self.options.network.is_empty() {
+            scan.add("Simulated", -48, true);
+        }
+        scan
+    }
+
+    fn caller(&mut self) -> Option<Caller> {
+        self.door.as_mut()?.caller()
+    }
+
     fn serial_read(&mut self) -> Vec<u8> {
         self.serial.as_mut().map(Serial::read).unwrap_or_default()
     }
@@ -136,6 +183,11 @@ impl Surroundings for Desk {
             serial.write(bytes);
         }
     }
+}
+
+/// Name and password of a network.
+fn named(network: &str) -> (&str, &str) {
+    network.split_once('=').unwrap_or((network, ""))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge: the one place of the program that reads the date")]
@@ -185,6 +237,19 @@ fn main() -> Result<()> {
         }
         None => None,
     };
+    for network in &options.network {
+        let (name, password) = named(network);
+        Wifi::new(name, password).map_err(|error| anyhow::anyhow!("--network {name}: {error}"))?;
+    }
+    let door = match options.page {
+        Some(address) => {
+            let bell = serial.as_ref().map(Serial::bell);
+            let door = Door::open(address, bell).with_context(|| format!("the pages at {address}"))?;
+            eprintln!("pages at http://{}/", door.address);
+            Some(door)
+        }
+        None => None,
+    };
     let now_ms = real_unix_ms();
     let world = World::at(if options.speed > 1.0 { now_ms - span_ms.unwrap_or(0) } else { now_ms });
     let end_ms = span_ms.map_or(i64::MAX, |span| world.unix_ms() + span);
@@ -204,7 +269,7 @@ fn main() -> Result<()> {
         chance: Chance::new(seed ^ now_ms.unsigned_abs()),
     };
     let chance = Chance::new(seed);
-    let mut desk = Desk { options, serial, end_ms, chance, flash, screens: 0, error: None };
+    let mut desk = Desk { options, serial, door, end_ms, chance, flash, screens: 0, error: None };
     let (mut reset, mut carried) = ("power", false);
     loop {
         match board.start(&mut desk, reset, carried) {

@@ -2,10 +2,12 @@
 
 use crate::scd41::Scd41;
 use crate::time::World;
+use casement_core::radio::Mode;
 use casement_core::update::Updater;
-use casement_core::{Display, Millis, Node, Trouble as Cause};
+use casement_core::{Display, Millis, Node, NotJoined, Trouble as Cause};
+use casement_proto::device_settings::Wifi;
 use casement_proto::{DeviceSettings, Version};
-use casement_screen::{Air, Clock, Page, Setup, Stage, Theme, Trouble, Update, View, draw};
+use casement_screen::{Air, Clock, Joining, Page, Setup, Stage, Step, Theme, Trouble, Update, View, draw};
 use casement_sensors::Kit;
 use embedded_graphics::Pixel;
 use embedded_graphics::pixelcolor::Rgb565;
@@ -29,7 +31,12 @@ pub struct Seen {
     update_at: Millis,
     running: Version,
     room: String,
-    set_up: bool,
+    /// The network that is set.
+    network: String,
+    /// Name and password of the device's own network.
+    own: (String, String),
+    /// Whether that is open.
+    portal: bool,
     utc_offset_min: i16,
     clock: Option<(u8, u8)>,
     now: Millis,
@@ -40,17 +47,35 @@ pub struct Seen {
 
 impl Seen {
     /// The screen of a device with these settings, before it has anything to show.
-    pub fn new(settings: &DeviceSettings) -> Self {
+    pub fn new(settings: &DeviceSettings, own: &Wifi) -> Self {
         Self {
             room: settings.room.to_string(),
-            set_up: settings.gateway.is_some(),
+            network: settings.wifi.as_ref().map_or("", Wifi::ssid).to_string(),
+            own: (own.ssid().to_string(), own.password().to_string()),
             utc_offset_min: settings.utc_offset_min(),
             ..Self::default()
         }
     }
 
+    /// The network that is set; empty without one.
+    pub fn network(&self) -> &str {
+        &self.network
+    }
+
+    /// Whether the set-up portal is open.
+    pub fn is_portal(&self) -> bool {
+        self.portal
+    }
+
     /// Looks again. `true` when there is something new, the time of day aside.
-    pub fn look(&mut self, node: &Node, kit: &Kit<Scd41, World>, updater: &Updater, now: Millis) -> bool {
+    pub fn look(
+        &mut self,
+        node: &Node,
+        kit: &Kit<Scd41, World>,
+        mode: Mode,
+        updater: &Updater,
+        now: Millis,
+    ) -> bool {
         let before = Self { clock: None, ..self.clone() };
         let update = Stage::of(updater);
         if update != self.update {
@@ -59,6 +84,7 @@ impl Seen {
         self.running = updater.identity().version;
         self.now = now;
         let unix_ms = node.unix_ms(now);
+        self.portal = mode == Mode::Portal;
         self.cause = node.trouble(now);
         self.trouble = self.cause.and_then(|cause| Trouble::of(cause, unix_ms.is_some()));
         self.sensor = kit.fitted(now).next().map(|fitted| fitted.spec.name);
@@ -84,21 +110,26 @@ impl Seen {
         let mut frame = Frame { pixels: vec![[0; 3]; (WIDTH * HEIGHT) as usize] };
         let versions =
             self.update.map(|(version, stage)| (version.to_string(), self.running.to_string(), stage));
-        let page = if let Some((version, running, stage)) = &versions
-            && (!matches!(stage, Stage::Failed(_)) || self.now.since(self.update_at) < FAILED_SHOWN_MS)
-        {
-            Page::Update(Update { version, running, stage: *stage })
-        } else if self.set_up {
-            Page::Air(Air {
+        let versions = versions.filter(|(_, _, stage)| {
+            !matches!(stage, Stage::Failed(_)) || self.now.since(self.update_at) < FAILED_SHOWN_MS
+        });
+        let (network, password) = (self.own.0.as_str(), self.own.1.as_str());
+        let page = match (&versions, self.cause) {
+            _ if self.portal => Page::Setup(Setup { network, password, url: "http://192.168.4.1/" }),
+            (Some((version, running, stage)), _) => Page::Update(Update { version, running, stage: *stage }),
+            (None, Some(Cause::NotJoined(why))) => Page::Joining(Joining {
+                network: &self.network,
+                step: if why == NotJoined::Address { Step::Address } else { Step::Network },
+                trouble: self.trouble,
+            }),
+            (None, _) => Page::Air(Air {
                 display: self.display,
                 trouble: self.trouble,
                 sensor: self.sensor,
                 temperature_dc: self.temperature_dc,
                 humidity_pct: self.humidity_pct,
                 ..Air::default()
-            })
-        } else {
-            Page::Setup(Setup { network: "casement-sim", password: "", url: "http://192.168.4.1/" })
+            }),
         };
         let clock = self.clock.map(|(hour, minute)| Clock { hour, minute });
         let name = if self.room.is_empty() { "Casement" } else { &self.room };

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 /// The device's end of the line.
@@ -15,6 +15,7 @@ use std::time::Duration;
 pub struct Serial {
     out: File,
     incoming: Receiver<Vec<u8>>,
+    bell: SyncSender<Vec<u8>>,
     early: Vec<u8>,
     link: PathBuf,
     /// Kept open, so that the line does not hang up between two clients.
@@ -46,6 +47,7 @@ impl Serial {
         let mut input = out.try_clone()?;
         // A client that sends without end waits.
         let (sender, incoming) = sync_channel(64);
+        let bell = sender.clone();
         std::thread::spawn(move || {
             let mut buffer = [0; 512];
             while let Ok(len) = input.read(&mut buffer) {
@@ -54,7 +56,12 @@ impl Serial {
                 }
             }
         });
-        Ok(Self { out, incoming, early: vec![], link: path.to_owned(), _other_end: other_end })
+        Ok(Self { out, incoming, bell, early: vec![], link: path.to_owned(), _other_end: other_end })
+    }
+
+    /// Whoever sends nothing at all on this ends a wait, without anything having come.
+    pub fn bell(&self) -> SyncSender<Vec<u8>> {
+        self.bell.clone()
     }
 
     /// Waits until something comes, or the time is over. `true` when something came.

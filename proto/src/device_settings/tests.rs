@@ -168,6 +168,9 @@ fn a_value_out_of_bounds_is_refused_by_name() {
         (17, b"\x49\x03", E::UtcOffset),
         (18, b"\x65", E::Brightness),
         (18, b"", E::Unreadable),
+        (40, b"seven77", E::OwnPassword),
+        (40, b"with a space", E::OwnPassword),
+        (40, b"seventeen-letters", E::OwnPassword),
     ] {
         let found = every_setting().changed_by(&image(&[(7, b"Other"), (key, value)]));
         assert_eq!(found, Err(error), "{key} {value:?}");
@@ -186,11 +189,20 @@ fn the_longest_settings_fit_into_an_image() {
         token: Some(token(&"t".repeat(TOKEN_BYTES_MAX)).unwrap()),
         ca: Some(ca(&der).unwrap()),
         room: room(&"r".repeat(ROOM_BYTES_MAX)).unwrap(),
+        own_password: own_password(&"o".repeat(OWN_PASSWORD_BYTES_MAX)).ok(),
         ..every_setting()
     };
     let bytes = longest.encode();
     assert_eq!(DeviceSettings::decode(&bytes), Ok(longest));
     assert_eq!(image_bytes(&bytes), Some(bytes.len()));
+}
+
+#[test]
+fn an_image_for_many_devices_takes_no_ones_own_password() {
+    let own = DeviceSettings { own_password: own_password("k7m2p9qxh4").ok(), ..DeviceSettings::default() };
+    assert_eq!(DeviceSettings::decode(&own.encode()), Ok(own.clone()));
+    let changed = own.clone().changed_by(&every_setting().encode()).unwrap();
+    assert_eq!(changed, DeviceSettings { own_password: own.own_password, ..every_setting() });
 }
 
 #[test]
@@ -229,7 +241,7 @@ fn an_address_says_what_to_look_up() {
 proptest! {
     #[test]
     fn nothing_panics_and_what_is_read_can_be_written(
-        entries in prop::collection::vec((0_u8..22, prop::collection::vec(any::<u8>(), 0..40)), 0..12)
+        entries in prop::collection::vec((0_u8..44, prop::collection::vec(any::<u8>(), 0..40)), 0..12)
     ) {
         let borrowed: std::vec::Vec<_> = entries.iter().map(|(key, value)| (*key, value.as_slice())).collect();
         if let Ok(it) = DeviceSettings::decode(&image(&borrowed)) {

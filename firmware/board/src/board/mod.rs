@@ -5,7 +5,11 @@
 //! of them (`src/M5Unified.cpp`, `_pin_table_i2c_ex_in`); the comment in each file names its page.
 
 use esp_hal::gpio::AnyPin;
-use esp_hal::peripherals::{ADC1, AES, FLASH, FROM_CPU_INTR0, I2C0, RNG, RSA, RTC_TIMER, SHA, TIMG0, WIFI};
+#[cfg(not(feature = "esp32"))]
+use esp_hal::peripherals::USB_DEVICE;
+use esp_hal::peripherals::{
+    ADC1, AES, FLASH, FROM_CPU_INTR0, I2C0, RNG, RSA, RTC_TIMER, SHA, TIMG0, UART0, WIFI,
+};
 
 /// A board taken apart: what is where, and the parts of the chip that the firmware uses.
 pub struct Board {
@@ -15,6 +19,8 @@ pub struct Board {
     pub sda: AnyPin<'static>,
     /// Clock line of the port for sensors.
     pub scl: AnyPin<'static>,
+    /// The serial line.
+    pub console: Console,
     pub adc: ADC1<'static>,
     pub aes: AES<'static>,
     pub flash: FLASH<'static>,
@@ -30,13 +36,46 @@ pub struct Board {
     pub wifi: WIFI<'static>,
 }
 
+/// The serial line that a computer is plugged into, as far as it is listened to.
+pub struct Console {
+    pub uart: UART0<'static>,
+    /// Where UART0 listens: the same pin on all boards with a chip.
+    pub rx: AnyPin<'static>,
+    #[cfg(not(feature = "esp32"))]
+    pub usb: USB_DEVICE<'static>,
+}
+
+/// The pin on which UART0 listens, from the pin table in each chip's datasheet (U0RXD).
+macro_rules! u0rxd {
+    ($chip:ident) => {{
+        #[cfg(feature = "esp32")]
+        let pin = $chip.GPIO3;
+        #[cfg(feature = "esp32c3")]
+        let pin = $chip.GPIO20;
+        #[cfg(feature = "esp32c6")]
+        let pin = $chip.GPIO17;
+        #[cfg(feature = "esp32s3")]
+        let pin = $chip.GPIO44;
+        pin.into()
+    }};
+}
+
 /// Writes the function `take` of a board's file from its data.
 macro_rules! board {
     (name: $name:literal, sda: $sda:ident, scl: $scl:ident) => {
+        /// What the board is called.
+        pub const NAME: &str = $name;
+
         /// Takes the board apart.
         pub fn take(chip: esp_hal::peripherals::Peripherals) -> super::Board {
             super::Board {
-                name: $name,
+                name: NAME,
+                console: super::Console {
+                    uart: chip.UART0,
+                    rx: u0rxd!(chip),
+                    #[cfg(not(feature = "esp32"))]
+                    usb: chip.USB_DEVICE,
+                },
                 sda: chip.$sda.into(),
                 scl: chip.$scl.into(),
                 adc: chip.ADC1,
@@ -74,4 +113,4 @@ macro_rules! board {
 )]
 mod chosen;
 
-pub use chosen::take;
+pub use chosen::{NAME, take};

@@ -1,6 +1,7 @@
 //! What is wrong, in plain words for a person in front of the device, and as a word for programs.
 
 use super::Fault;
+use crate::radio::NotJoined;
 use crate::uplink::{Certificate, UploadError};
 use core::fmt;
 use embedded_svc::io::ErrorKind;
@@ -20,6 +21,8 @@ pub enum Trouble {
     Flash,
     /// There is no network.
     NoNetwork,
+    /// The network could not be joined, and this is why.
+    NotJoined(NotJoined),
     /// The gateway did not take the last batch.
     Upload(UploadError),
 }
@@ -38,6 +41,9 @@ impl Trouble {
             Self::QueueFull => "queue_full",
             Self::Flash => "flash",
             Self::NoNetwork => "no_network",
+            Self::NotJoined(NotJoined::Missing) => "network_missing",
+            Self::NotJoined(NotJoined::Password) => "network_password",
+            Self::NotJoined(NotJoined::Address) => "no_address",
             Self::Upload(UploadError::Connection(ErrorKind::NotFound)) => "no_such_host",
             Self::Upload(UploadError::Connection(_)) => "no_answer",
             Self::Upload(UploadError::Certificate(Certificate::Expired)) => "certificate_expired",
@@ -76,6 +82,15 @@ impl fmt::Display for Trouble {
             Self::Flash => "The memory for readings refuses to write. Replace the device if this stays.",
             Self::NoNetwork => {
                 "No Wi-Fi. Readings are kept. Check the access point, or set the Wi-Fi up again."
+            }
+            Self::NotJoined(NotJoined::Missing) => {
+                "The Wi-Fi is not in reach. Readings are kept. Is it on, and is its name still the same?"
+            }
+            Self::NotJoined(NotJoined::Password) => {
+                "The Wi-Fi refuses the password. Readings are kept. Set the Wi-Fi up again."
+            }
+            Self::NotJoined(NotJoined::Address) => {
+                "The Wi-Fi gives no address. Readings are kept. Restart the router, or ask who runs it."
             }
             Self::Upload(UploadError::Connection(ErrorKind::NotFound)) => {
                 "The gateway's name is not found. Readings are kept. Check the internet and the address."

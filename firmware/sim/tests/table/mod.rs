@@ -1,10 +1,10 @@
 //! A device on a table: what the tests share.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
-use casement_core::{Ack, QueueStatus};
+use casement_core::{Ack, NotJoined, Press, QueueStatus};
 use casement_net::Limits;
 use casement_proto::DeviceSettings;
-use casement_proto::device_settings::{self, GatewayUrl};
+use casement_proto::device_settings::{self, GatewayUrl, Wifi};
 use casement_sim::chance::Chance;
 use casement_sim::device::{Around, Board, Ended, Note, Surroundings};
 use casement_sim::flash::{Flash, QUEUE, SETUP};
@@ -37,6 +37,16 @@ pub struct Desk {
     pub queue: QueueStatus,
     pub kept: u64,
     pub stored: u64,
+    /// Why the network does not let the device in.
+    pub not_joined: Option<NotJoined>,
+    /// How the button is pressed, and when.
+    pub presses: Vec<(i64, Press)>,
+    /// What the device says on its serial line.
+    pub serial: Vec<u8>,
+    /// What somebody sends on that line.
+    pub typed: Vec<u8>,
+    /// What is the time.
+    unix_ms: i64,
     /// What happens to the sensor, and when.
     pub fates: Vec<(i64, Scd41, Ill)>,
 }
@@ -50,14 +60,34 @@ impl Desk {
 
 impl Surroundings for Desk {
     fn around(&mut self, unix_ms: i64) -> Option<Around> {
+        self.unix_ms = unix_ms;
         self.fates.retain(|(at_ms, sensor, ill)| {
             if *at_ms <= unix_ms {
                 sensor.fall(*ill);
             }
             *at_ms > unix_ms
         });
-        let around = Around { link: self.link, time_server: self.time_server, look_again_ms: self.end_ms };
+        let press = self.presses.iter().map(|(at_ms, _)| *at_ms).filter(|at_ms| *at_ms > unix_ms).min();
+        let look_again_ms = self.end_ms.min(press.unwrap_or(i64::MAX));
+        let around = Around { link: self.link, time_server: self.time_server, look_again_ms };
         (unix_ms < self.end_ms).then_some(around)
+    }
+
+    fn joins(&mut self, _: &Wifi) -> Result<(), NotJoined> {
+        self.not_joined.map_or(Ok(()), Err)
+    }
+
+    fn pressed(&mut self) -> Option<Press> {
+        let at = self.presses.iter().position(|(at_ms, _)| *at_ms <= self.unix_ms)?;
+        Some(self.presses.remove(at).1)
+    }
+
+    fn serial_read(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.typed)
+    }
+
+    fn serial_write(&mut self, bytes: &[u8]) {
+        self.serial.extend_from_slice(bytes);
     }
 
     fn note(&mut self, note: &Note<'_>, _: i64) {
