@@ -107,6 +107,15 @@ impl Life {
         }
     }
 
+    /// How far it came, as the screen showed it.
+    fn percents(&self) -> Vec<u8> {
+        let percent = |stage: Stage| match stage {
+            Stage::Downloading(percent) => Some(percent),
+            _ => None,
+        };
+        self.stages().into_iter().filter_map(percent).collect()
+    }
+
     /// What the screen said at last of an update that did not work out.
     fn fault(&self) -> Option<UpdateFault> {
         match self.stages().last() {
@@ -292,14 +301,7 @@ fn a_good_release_is_fetched_tried_and_confirmed_while_readings_go_on() {
         let (requests, took_ms) = life.fetch;
         assert_eq!(life.booted, [(Slot::A, OLD), (Slot::B, version(1))]);
         assert_eq!((life.crashes, life.restarts), (0, 1));
-        let percents: Vec<u8> = life
-            .stages()
-            .iter()
-            .filter_map(|stage| match stage {
-                Stage::Downloading(percent) => Some(*percent),
-                _ => None,
-            })
-            .collect();
+        let percents = life.percents();
         assert!(percents.len() > 10 && percents.is_sorted(), "{percents:?}");
         assert_eq!(life.stages().last(), Some(&Stage::Trial));
         assert!(life.said.iter().any(|said| said == "trying 1.1.0"), "{:?}", life.said);
@@ -520,7 +522,7 @@ fn every_bad_manifest_is_refused_in_words() {
 fn a_download_cut_short_again_and_again_is_said_and_goes_on_where_it_was() {
     let Some(binary) = there::binary("device_update_cut") else { return };
     let fleet = Fleet::new(&binary);
-    fleet.offer(version(1), Conduct::Works, 200_000);
+    fleet.offer(version(1), Conduct::Works, 600_000);
     let proxy = Proxy::start(Road::To(fleet.gateway.port));
     with_tls(|tls| {
         let url = GatewayUrl::parse(&format!("https://localhost:{}", proxy.port)).expect("an address");
@@ -532,7 +534,7 @@ fn a_download_cut_short_again_and_again_is_said_and_goes_on_where_it_was() {
         life.live(&mut board, HOUR_MS);
         assert_eq!(life.requests, 2);
         life.until_requests = None;
-        proxy.lead(Road::LosesAnswers(fleet.gateway.port));
+        proxy.lead(Road::Short(fleet.gateway.port));
         life.live(&mut board, 3 * HOUR_MS);
         assert!(life.stages().contains(&Stage::Failed(UpdateFault::Incomplete)), "{:?}", life.stages());
         assert!(life.said.iter().any(|said| said.starts_with("fetching 1.1.0")), "{:?}", life.said);
@@ -540,6 +542,8 @@ fn a_download_cut_short_again_and_again_is_said_and_goes_on_where_it_was() {
         life.drains = true;
         life.live(&mut board, 3 * HOUR_MS);
         assert_eq!((life.version(), life.said.last().map(String::as_str)), (version(1), Some("")));
+        // What came was whole: nothing had to be fetched twice.
+        assert!(life.percents().is_sorted(), "{:?}", life.percents());
         let found = fleet.gateway.stored(fleet.authority.der());
         assert_eq!(life.audit.verdict(&found), Ok(()));
     });
