@@ -8,13 +8,15 @@ use crate::now;
 use casement_core::keep::Keep;
 use casement_core::update::otadata::Otadata;
 use casement_core::update::runner::{Keys, Next, Places, Runner, keys};
-use casement_core::update::{Identity, Slot};
+use casement_core::update::{FetchError, Identity, Refusal, Slot, Updater};
 use casement_core::uplink::Target;
 use casement_core::{Node, Region};
 use casement_proto::release::UPDATE_STATUS_BYTES_MAX;
 use casement_proto::{BoardId, DeviceSettings};
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicBool, Ordering};
+use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Instant, Timer};
 use embedded_svc::http::client::asynch::{Client, Connection};
 use esp_hal::rng::Rng;
@@ -46,7 +48,14 @@ pub struct Updates {
     random: Rng,
     /// A restart is wanted, and the driver is still letting go of the readings that the gateway took.
     restart: bool,
+    told: Option<Told>,
 }
+
+/// What there is to tell of an update.
+type Told = (Option<Said>, Option<Refusal>, Option<FetchError>);
+
+/// How the update goes, whenever that changes: for the screen.
+pub static GOING: Signal<CriticalSectionRawMutex, Updater> = Signal::new();
 
 /// How long the driver gets for that. Readings that it does not let go of are sent again, and known there.
 const LET_GO: Duration = Duration::from_secs(1);
@@ -67,15 +76,17 @@ pub fn start(flash: &'static Flash, settings: &DeviceSettings, board: &str, rand
     }
     let Some((who, places)) = places(flash, board) else {
         error!("the slots for firmware cannot be told apart: it is never updated over the air");
-        return Updates { runner: None, random, restart: false };
+        return Updates { runner: None, random, restart: false, told: None };
     };
     if places.kept.is_none() {
         error!("there is no partition for the state of an update, or it cannot be read: there will be none");
     }
     let (runner, next) = Runner::start(who, places, settings.update, keys, now(), random.random());
     obey(next);
-    info!("firmware {} in slot {:?}, {:?}", who.version, who.slot, runner.updater().kept());
-    Updates { runner: Some(runner), random, restart: false }
+    info!("firmware {} runs in slot {:?}", who.version, who.slot);
+    let mut updates = Updates { runner: Some(runner), random, restart: false, told: None };
+    updates.tell();
+    updates
 }
 
 fn places(flash: &'static Flash, board: &str) -> Option<(Identity, Places<Partition>)> {
@@ -109,19 +120,8 @@ impl Updates {
         self.tick();
         let chance = self.chance();
         let Some(runner) = self.runner.as_mut().filter(|runner| runner.has_work(now())) else { return };
-        let (version, stumble) = (runner.updater().offered_version(), runner.updater().stumble());
         obey(runner.work(client, target, now, chance).await);
-        let updater = runner.updater();
-        if updater.stumble() != stumble {
-            info!("update: {:?}", updater.stumble());
-        }
-        if updater.offered_version() != version {
-            match (updater.offered_version(), updater.refusal()) {
-                (Some(version), Some(refusal)) => warn!("firmware {version} is offered: {refusal}"),
-                (Some(version), None) => info!("firmware {version} is being fetched"),
-                (None, _) => {}
-            }
-        }
+        self.tell();
     }
 
     /// Without a network there is nothing to fetch, but a release on trial still has to give way in time.
@@ -141,6 +141,7 @@ impl Updates {
         if let Some(runner) = &mut self.runner {
             self.restart |= runner.uploaded(worked, now(), chance) == Next::Restart;
         }
+        self.tell();
     }
 
     /// How it goes, for the report.
@@ -156,6 +157,26 @@ impl Updates {
         if let Some(runner) = &mut self.runner {
             obey(runner.tick(now(), chance));
         }
+        self.tell();
+    }
+
+    /// Tells what is new, on the serial line and to the screen.
+    fn tell(&mut self) {
+        let Some(updater) = self.runner.as_ref().map(Runner::updater) else { return };
+        let told = (self.said(), updater.refusal(), updater.stumble());
+        if self.told.as_ref() == Some(&told) {
+            return;
+        }
+        match &told {
+            (_, Some(refusal), _) => warn!("update: {refusal}"),
+            (Some(said), None, None) => info!("update: {said}"),
+            (Some(said), None, Some(_)) => {
+                warn!("update: {said}; a part did not come, it is asked for again")
+            }
+            (None, None, _) => {}
+        }
+        GOING.signal(updater.clone());
+        self.told = Some(told);
     }
 
     fn chance(&self) -> (bool, u32) {

@@ -73,9 +73,12 @@ pub fn image(version: Version, conduct: Conduct, program_bytes: usize) -> Vec<u8
 /// # Errors
 /// The flash cannot be read.
 pub fn boot(flash: &Flash) -> Result<Running, FlashError> {
-    let first = chosen(flash)?;
+    let (first, fresh) = chosen(flash)?;
     for slot in [first, first.other()] {
         if let Some((version, conduct)) = look(flash, slot)? {
+            if fresh {
+                write_down(flash, slot)?;
+            }
             return Ok(Running { slot, version, conduct });
         }
     }
@@ -83,21 +86,36 @@ pub fn boot(flash: &Flash) -> Result<Running, FlashError> {
     Ok(Running { slot: Slot::A, version, conduct: Conduct::Works })
 }
 
-fn chosen(flash: &Flash) -> Result<Slot, FlashError> {
-    let mut newest = None;
+/// The slot that is named, and whether both entries are as a factory leaves them.
+fn chosen(flash: &Flash) -> Result<(Slot, bool), FlashError> {
+    let (mut newest, mut fresh) = (None, true);
     for sector in 0..2 {
         let mut entry = [0; 32];
         flash.part(OTADATA).read(sector * SECTOR_BYTES, &mut entry)?;
         let [a, b, c, d, .., w, x, y, z] = entry;
         let number = u32::from_le_bytes([a, b, c, d]);
+        fresh &= number == u32::MAX;
         if number != u32::MAX && crc(&entry[..4]) == u32::from_le_bytes([w, x, y, z]) {
             newest = newest.max(Some(number));
         }
     }
-    Ok(match newest {
+    let slot = match newest {
         Some(number) if number.wrapping_sub(1) % 2 == 1 => Slot::B,
         Some(_) | None => Slot::A,
-    })
+    };
+    Ok((slot, fresh))
+}
+
+/// As `set_actual_ota_seq` does: the first start of all names the slot that started, as one that works.
+fn write_down(flash: &Flash, slot: Slot) -> Result<(), FlashError> {
+    let mut entry = [0xff; 32];
+    entry[..4].copy_from_slice(&(if slot == Slot::A { 1_u32 } else { 2 }).to_le_bytes());
+    entry[24..28].copy_from_slice(&2_u32.to_le_bytes());
+    let check = crc(&entry[..4]).to_le_bytes();
+    entry[28..].copy_from_slice(&check);
+    let mut part = flash.part(OTADATA);
+    part.erase(0)?;
+    part.write(0, &entry)
 }
 
 /// `esp_rom_crc32_le(UINT32_MAX, …)`, bit by bit.

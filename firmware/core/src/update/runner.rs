@@ -104,7 +104,11 @@ impl<R: Region> Runner<R> {
         let mut bytes = [0; KEPT_BYTES_MAX];
         let kept = places.kept.as_mut().and_then(|keep| keep.load(&mut bytes).ok().flatten());
         let kept = kept.and_then(|len| Kept::decode(bytes.get(..len)?));
-        let (updater, step) = Updater::start(who, kept, policy, now);
+        let (kept, stuck) = stay_if_stuck(kept, who.slot, &mut places.otadata);
+        let (updater, mut step) = Updater::start(who, kept, policy, now);
+        if stuck {
+            step.keep = Some(*updater.kept());
+        }
         let mut runner = Self {
             updater,
             places,
@@ -291,6 +295,23 @@ impl<R: Region> Runner<R> {
     fn boot(&mut self, slot: Slot) -> Next {
         // To try again for ever would be a reboot loop.
         if self.places.otadata.select(slot).is_ok() { Next::Restart } else { Next::GoOn }
+    }
+}
+
+/// A bootloader that was told to go back and started this slot again cannot start the other one: to tell it again would be a
+/// reboot loop. What runs is all there is.
+fn stay_if_stuck<R: Region>(
+    kept: Option<Kept>,
+    here: Slot,
+    otadata: &mut Otadata<R>,
+) -> (Option<Kept>, bool) {
+    let stuck = kept.filter(|kept| {
+        let goes_back = kept.phase == Phase::Returning && kept.confirmed != here;
+        goes_back && otadata.selected().is_ok_and(|slot| slot == kept.confirmed)
+    });
+    match stuck {
+        Some(kept) => (Some(Kept { confirmed: here, phase: Phase::Idle, ..kept }), true),
+        None => (kept, false),
     }
 }
 

@@ -17,6 +17,8 @@ pub enum Road {
     Silent,
     /// To this port, and after some bytes of answers they break.
     LosesAnswers(u16),
+    /// To this port, and after some thousands of bytes of answers they break.
+    Short(u16),
 }
 
 /// The way. A change of it breaks all connections that are open.
@@ -57,11 +59,15 @@ fn lead(device: &TcpStream, road: &Shared, number: u64) {
     match way {
         Road::Drops => {}
         Road::Silent => copy(device, None, road, turn, u64::MAX),
-        Road::To(port) | Road::LosesAnswers(port) => {
+        Road::To(port) | Road::LosesAnswers(port) | Road::Short(port) => {
             let Ok(gateway) = TcpStream::connect(("127.0.0.1", port)) else { return };
             let _small_packets_at_once = (device.set_nodelay(true), gateway.set_nodelay(true));
             // Some break within the handshake, some after one answer or several.
-            let most = if matches!(way, Road::To(_)) { u64::MAX } else { 500 + number * 977 % 6_000 };
+            let most = match way {
+                Road::LosesAnswers(_) => 500 + number * 977 % 6_000,
+                Road::Short(_) => 4_000 + number * 7_919 % 30_000,
+                _ => u64::MAX,
+            };
             std::thread::scope(|scope| {
                 scope.spawn(|| {
                     copy(device, Some(&gateway), road, turn, u64::MAX);

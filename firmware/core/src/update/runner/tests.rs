@@ -91,7 +91,11 @@ impl Device {
 
     /// Boots what the bootloader says. Slot A holds the old version.
     fn boot(&self, keys: &[[u8; 32]]) -> (Runner<Shared>, Next) {
-        let slot = Otadata::new(self.otadata.clone()).selected().unwrap();
+        self.boot_in(Otadata::new(self.otadata.clone()).selected().unwrap(), keys)
+    }
+
+    /// Boots a slot, whatever the bootloader was told.
+    fn boot_in(&self, slot: Slot, keys: &[[u8; 32]]) -> (Runner<Shared>, Next) {
         let (version, [first, second]) = (if slot == Slot::A { OLD } else { NEW }, &self.slots);
         let board = BoardId::parse("stamp-c3").unwrap();
         let who = Identity { board, version, slot, slot_bytes: 40 * 4_096 };
@@ -346,15 +350,8 @@ fn a_bootloader_that_went_back_by_itself_is_told_to_stay_before_the_slot_is_writ
     assert_eq!(device.live(&mut runner, DAY_MS, Some), Next::Restart);
     // It does not start what it was told to: three times, and then it is given up.
     for boot in 0..4 {
-        let who = *runner.updater().identity();
-        let places = Places {
-            slot: device.slots[1].clone(),
-            kept: Keep::open(device.kept.clone()).ok(),
-            otadata: Otadata::new(device.otadata.clone()),
-        };
-        let keys = [*key().pk].into_iter().collect();
         let next;
-        (runner, next) = Runner::start(who, places, UpdatePolicy::Newest, keys, device.now(), CHANCE.1);
+        (runner, next) = device.boot_in(Slot::A, &[*key().pk]);
         if next == Next::GoOn {
             assert!(boot > 0);
             break;
@@ -363,4 +360,22 @@ fn a_bootloader_that_went_back_by_itself_is_told_to_stay_before_the_slot_is_writ
     let failed = runner.updater().kept().failed.map(|failed| failed.why);
     assert_eq!(failed, Some(Failure::NotBooted));
     assert_eq!(Otadata::new(device.otadata.clone()).selected().unwrap(), Slot::A);
+}
+
+#[test]
+fn a_bootloader_that_cannot_go_back_is_not_told_for_ever() {
+    let mut device = Device::new();
+    let (mut runner, _) = device.start();
+    assert_eq!(device.live(&mut runner, DAY_MS, Some), Next::Restart);
+    // The new firmware crashes, and the old one is broken by now: the bootloader starts the new one whatever it is told.
+    let mut restarts = 0;
+    for _ in 0..9 {
+        let next;
+        (runner, next) = device.boot_in(Slot::B, &[*key().pk]);
+        restarts += usize::from(next == Next::Restart);
+    }
+    assert_eq!(restarts, 1);
+    assert_eq!((runner.updater().kept().confirmed, runner.updater().kept().phase), (Slot::B, Phase::Idle));
+    assert_eq!(said(&runner), "failed 1.1.0 crashed");
+    assert!(runner.wake_at(device.now()).is_some(), "it asks for a better one");
 }
