@@ -4,7 +4,7 @@
 use crate::driver::{NEWS, News};
 use crate::setup::Setup;
 use crate::{now, radio};
-use casement_core::http::{EXCHANGE_MS, NoRequest, REQUEST_BYTES_MAX, Request, receive, send};
+use casement_core::http::{EXCHANGE_MS, NoRequest, REQUEST_BYTES_MAX, Request, SILENT_MS, receive, send};
 use casement_core::improv::Facts;
 use casement_core::page::{ANSWER_BYTES_MAX, Answer};
 use casement_core::portal::{self, Tried};
@@ -26,6 +26,7 @@ use static_cell::ConstStaticCell;
 
 const HTTP: u16 = 80;
 const EXCHANGE: Duration = Duration::from_millis(EXCHANGE_MS);
+const SILENT: Duration = Duration::from_millis(SILENT_MS);
 /// After something that cannot be mended here.
 const PAUSE: Duration = Duration::from_secs(5);
 /// Phones that can be in the device's own network at once.
@@ -175,7 +176,12 @@ async fn caller<'s>(
     let mut socket = TcpSocket::new(stack, receiving, sending);
     socket.set_timeout(Some(EXCHANGE));
     match socket.accept(HTTP).await {
-        Ok(()) => Some(socket),
+        Ok(()) if with_timeout(SILENT, socket.wait_read_ready()).await.is_ok() => Some(socket),
+        // A browser that only looked.
+        Ok(()) => {
+            socket.abort();
+            None
+        }
         Err(error) => {
             warn!("nobody can be heard: {error:?}");
             Timer::after(PAUSE).await;

@@ -17,6 +17,10 @@ pub const REQUEST_BYTES_MAX: usize = HEAD_BYTES_MAX + crate::portal::FORM_BYTES_
 /// How long one connection may take, from its first byte to its last.
 pub const EXCHANGE_MS: u64 = 8_000;
 
+/// How long somebody who has connected may say nothing at all: browsers open connections in advance, and there is one
+/// socket for all of them.
+pub const SILENT_MS: u64 = 1_000;
+
 /// Most headers of a request or an answer.
 pub const HEADERS_MAX: usize = 32;
 

@@ -1,7 +1,7 @@
 //! The device's own pages on a TCP port of this computer, for browsers and tests: the set-up portal while it is open, else
 //! the page in the local network.
 
-use casement_core::http::EXCHANGE_MS;
+use casement_core::http::{EXCHANGE_MS, SILENT_MS};
 use embedded_svc::io::ErrorKind;
 use embedded_svc::io::asynch::{ErrorType, Read, Write};
 use std::io::{self, Read as _, Write as _};
@@ -61,11 +61,13 @@ impl Door {
 pub struct Caller(TcpStream);
 
 impl Caller {
-    /// Sets how long it may be silent.
+    /// Waits for the first byte, and sets how long it may be silent afterwards.
     ///
     /// # Errors
-    /// The connection is broken.
+    /// The connection is broken, or nothing comes.
     pub fn patience(&self) -> io::Result<()> {
+        self.0.set_read_timeout(Some(Duration::from_millis(SILENT_MS)))?;
+        self.0.peek(&mut [0])?;
         self.0.set_read_timeout(Some(Duration::from_millis(EXCHANGE_MS)))?;
         self.0.set_write_timeout(Some(Duration::from_millis(EXCHANGE_MS)))
     }
