@@ -65,6 +65,20 @@ fn a_frozen_sensor_is_found_and_its_readings_are_marked() {
 }
 
 #[test]
+fn a_failed_sensor_is_named_though_another_one_has_values() {
+    let mut bench = Bench::new(Settings::default());
+    bench.run_until(60_000);
+    (bench.fault, bench.state) = (Some(Fault::Range), State::Failed);
+    bench.run_until(120_000);
+    expect(&mut bench, "sensor_range", "cannot be true");
+    assert_eq!((bench.display.fault, bench.node.health().faults), (Some(Fault::Range), 12));
+    assert_eq!(bench.kept.len(), 24, "what the other one says is kept");
+    (bench.fault, bench.state) = (None, State::Ok);
+    bench.run_until(130_000);
+    assert_eq!(bench.node.trouble(bench.now), Some(Trouble::NoNetwork));
+}
+
+#[test]
 fn a_lying_sensor_moves_no_light() {
     let mut bench = Bench::new(Settings::default());
     bench.co2 = co2(180.0);
@@ -194,8 +208,10 @@ fn worn_flash_and_full_flash_are_named_and_counted() {
             if actions.sample {
                 let ppm = 600.0 + f64::from(kept % 7);
                 let values = [(Quantity::parse("co2").unwrap(), ppm)].into_iter().collect();
-                let record =
-                    node.handle(Event::Sampled(Ok(Sample { state: State::Ok, values })), now).keep.unwrap();
+                let record = node
+                    .handle(Event::Sampled(Ok(Sample { state: State::Ok, values, fault: None })), now)
+                    .keep
+                    .unwrap();
                 match queue.push(&record) {
                     Ok(()) => kept += 1,
                     Err(_) => refused += 1,
