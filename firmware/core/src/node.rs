@@ -550,6 +550,7 @@ impl Node {
             self.liveness.silent(now);
         }
         if !self.link && up {
+            self.liveness.linked();
             self.backoff.reset();
             let spread = u64::from(self.next_random()) % SPREAD_MS_MAX;
             self.not_before = self.hold.max(now.after(spread));

@@ -136,6 +136,22 @@ fn a_week_without_wifi_is_survived_without_a_restart() {
 }
 
 #[test]
+fn a_network_that_comes_back_is_no_reason_to_restart() {
+    // Whatever the length of the outage, whenever it ends: what was counted meanwhile is told first.
+    for minutes in 61..100 {
+        let mut bench = Bench::new(Settings::new(30_000, 100, "common").unwrap());
+        bench.event(Event::Link(true));
+        bench.event(Event::Clock(T0));
+        bench.run_until(600_000);
+        bench.event(Event::Link(false));
+        bench.run_until(600_000 + minutes * 61_000);
+        bench.event(Event::Link(true));
+        bench.run_until(bench.now.0 + 600_000);
+        assert_eq!((bench.restarts, bench.queued), (0, 0), "{minutes}");
+    }
+}
+
+#[test]
 fn an_access_point_that_accepts_and_drops_ends_in_one_restart_and_no_loop() {
     let dead = Err(UploadError::Connection(ErrorKind::TimedOut));
     let mut bench = Bench::new(Settings::default()).with_answers(&[Ok(Ack::default()), dead]);
