@@ -5,7 +5,7 @@ use crate::flash::{Flash, FlashError, Part, Place, SETTINGS, SETUP, TIME};
 use crate::picture::Seen;
 use crate::scd41::Scd41;
 use crate::time::World;
-use crate::wire::Wire;
+use crate::wire::{Names, Wire};
 use casement_core::improv::{Facts, Parser, Session};
 use casement_core::keep::Keep;
 use casement_core::queue::{self, Queue, QueueStatus, Readings};
@@ -18,7 +18,6 @@ use casement_proto::DeviceSettings;
 use casement_proto::device_settings::IMAGE_BYTES_MAX;
 use casement_proto::wire::Batch;
 use casement_sensors::{Bus, Kit, Tuning};
-use edge_nal_std::Stack;
 use embedded_svc::http::client::asynch::Client;
 use futures_lite::future::block_on;
 use mbedtls_rs::TlsReference;
@@ -37,7 +36,7 @@ pub struct Board<'t> {
     /// Its sockets.
     pub wire: Wire,
     /// Its name service.
-    pub names: Stack,
+    pub names: Names,
     /// How long the gateway may take, in real time.
     pub limits: Limits,
     /// Where readings wait. [`crate::flash::QUEUE`], or less of it.
@@ -127,8 +126,8 @@ pub enum Note<'a> {
     Report(Option<&'static str>),
     /// The radio is built up anew, or the network joined again.
     Radio,
-    /// Settings came over the serial line, and led to the gateway or not.
-    Provisioned(Result<(), UploadError>),
+    /// Settings came over the serial line, and led to the gateway and are kept, or not.
+    Provisioned(Result<(), Trouble>),
 }
 
 /// How a start ended.
@@ -153,7 +152,7 @@ const TIME_AFTER_MS: i64 = 3_000;
 const TIME_AGAIN_MS: i64 = 6 * 3_600_000;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-type Https<'a> = HttpsConnection<'a, Wire, Stack>;
+type Https<'a> = HttpsConnection<'a, Wire, Names>;
 
 /// Whom a start talks to.
 struct Peer {
@@ -312,9 +311,11 @@ impl Board<'_> {
             return Ok(settings);
         }
         let Ok(settings) = settings.clone().changed_by(&image) else { return Ok(settings) };
-        keep.store(&settings.encode()).map_err(kept)?;
-        setup.erase(0)?;
-        Ok(settings)
+        // Flash that does not take them leaves them where they are: they are found there at the next start, too.
+        match keep.store(&settings.encode()).map_err(kept).and_then(|()| setup.erase(0)) {
+            Err(FlashError::Off) => Err(FlashError::Off),
+            Ok(()) | Err(_) => Ok(settings),
+        }
     }
 
     /// Improv. `true` when there are new settings, which were tried and kept.
@@ -339,15 +340,17 @@ impl Board<'_> {
                 let Some(new) = offered else { continue };
                 around.serial_write(&answers);
                 answers.clear();
-                let reached = self.reaches(&new);
+                let reached = match self.reaches(&new).map(|()| self.store(&new)) {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(FlashError::Off)) => return Err(FlashError::Off),
+                    Ok(Err(_)) => Err(Trouble::Flash),
+                    Err(error) => Err(Trouble::Upload(error)),
+                };
                 if reached.is_ok() {
-                    let mut keep = Keep::open(self.flash.part(SETTINGS)).map_err(kept)?;
-                    keep.store(&new.encode()).map_err(kept)?;
                     session.connected(&new, &mut |bytes| answers.extend_from_slice(bytes));
                 }
-                if let Err(error) = &reached {
-                    let why = Trouble::Upload(*error);
-                    session.failed_because(&why, &mut |bytes| answers.extend_from_slice(bytes));
+                if let Err(why) = &reached {
+                    session.failed_because(why, &mut |bytes| answers.extend_from_slice(bytes));
                 }
                 changed |= reached.is_ok();
                 around.note(&Note::Provisioned(reached), self.world.unix_ms());
@@ -355,6 +358,11 @@ impl Board<'_> {
         }
         around.serial_write(&answers);
         Ok(changed)
+    }
+
+    fn store(&self, settings: &DeviceSettings) -> Result<(), FlashError> {
+        let mut keep = Keep::open(self.flash.part(SETTINGS)).map_err(kept)?;
+        keep.store(&settings.encode()).map_err(kept)
     }
 
     /// Whether these settings lead to the gateway, which knows the token. Settings without a gateway only need a network,

@@ -9,7 +9,7 @@
 //! | [`room`] | the air it measures |
 //! | [`picture`] | the screen as a picture |
 //! | [`serial`] | a pseudo-terminal, for Improv |
-//! | [`wire`] | its TCP connections |
+//! | [`wire`] | its TCP connections, and its name service |
 //! | [`time`] | the date of the virtual world |
 //! | [`chance`] | chance that repeats |
 //!

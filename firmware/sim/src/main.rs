@@ -10,9 +10,8 @@ use casement_sim::room::{Room, Source};
 use casement_sim::scd41::{Scd41, recording};
 use casement_sim::serial::Serial;
 use casement_sim::time::World;
-use casement_sim::wire::Wire;
+use casement_sim::wire::{Names, Wire};
 use clap::Parser;
-use edge_nal_std::Stack;
 use mbedtls_rs::Tls;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -192,7 +191,7 @@ fn main() -> Result<()> {
         world,
         tls: tls.reference(),
         wire: Wire::default(),
-        names: Stack::new(),
+        names: Names::default(),
         limits: Limits::default(),
         queue: QUEUE,
         built_unix_ms: 0,
