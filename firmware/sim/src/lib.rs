@@ -10,6 +10,7 @@
 //! | [`picture`] | the screen as a picture |
 //! | [`serial`] | a pseudo-terminal, for Improv |
 //! | [`wire`] | its TCP connections, and its name service |
+//! | [`options`] | what may stand behind the program's options, and what is said when it may not |
 //! | [`time`] | the date of the virtual world |
 //! | [`chance`] | chance that repeats |
 //!
@@ -23,6 +24,7 @@
 pub mod chance;
 pub mod device;
 pub mod flash;
+pub mod options;
 pub mod picture;
 pub mod room;
 pub mod scd41;
