@@ -1,7 +1,7 @@
 //! When nothing comes back: connect anew, then build the radio up anew, then restart.
 //!
 //! Being offline is a normal state, and a restart mends nothing when the network is simply not there. So there are
-//! three conditions: the device is connected and still hears nothing; no sensor is warming up, conditioning or
+//! three conditions: the device is connected, has tried and still hears nothing; no sensor is warming up, conditioning or
 //! calibrating; and this start has reached the gateway before. The last one makes a loop impossible: a start that
 //! reaches nobody never restarts, so there is at most one restart for each time that something got through.
 
@@ -28,12 +28,20 @@ pub struct Liveness {
     reconnected: bool,
     /// Whether anything got through in this start.
     reached: bool,
+    /// Whether something was tried since the network came.
+    tried: bool,
 }
 
 impl Liveness {
     /// At the beginning of a start nothing has come back yet.
     pub const fn new() -> Self {
-        Self { silent_since: Some(Millis(0)), radio_since: Millis(0), reconnected: false, reached: false }
+        Self {
+            silent_since: Some(Millis(0)),
+            radio_since: Millis(0),
+            reconnected: false,
+            reached: false,
+            tried: false,
+        }
     }
 
     /// Something came back, even if unfriendly.
@@ -47,8 +55,14 @@ impl Liveness {
         self.reached = true;
     }
 
+    /// The network came. However long it was gone, the gateway has its chance before anything is done about its silence.
+    pub const fn linked(&mut self) {
+        self.tried = false;
+    }
+
     /// Nothing came back, or the network went away.
     pub const fn silent(&mut self, now: Millis) {
+        self.tried = true;
         if self.silent_since.is_none() {
             self.silent_since = Some(now);
             self.radio_since = now;
@@ -59,7 +73,7 @@ impl Liveness {
     /// What to do about it. `link` says that there is a network, `calm` that a restart would disturb no sensor.
     pub fn rescue(&mut self, now: Millis, link: bool, calm: bool) -> Option<Rescue> {
         let since = self.silent_since?;
-        if link && calm && self.reached && now.since(since) >= RESTART_MS {
+        if link && self.tried && calm && self.reached && now.since(since) >= RESTART_MS {
             // In case the restart does not come about.
             self.reached = false;
             return Some(Rescue::Restart);
@@ -131,6 +145,19 @@ mod tests {
     fn without_a_network_a_restart_would_mend_nothing() {
         let done = day(reached(), false, |_| true);
         assert!(done.iter().all(|(_, it)| *it == Rescue::Radio), "{done:?}");
+    }
+
+    #[test]
+    fn a_network_that_comes_back_is_tried_before_a_restart() {
+        let mut liveness = reached();
+        liveness.silent(Millis(0));
+        let day = Millis(86_400_000);
+        assert_eq!(liveness.rescue(day, false, true), Some(Rescue::Radio));
+        liveness.linked();
+        assert_eq!(liveness.rescue(day, true, true), None);
+        // Nor does it wait for another hour when that is silent, too.
+        liveness.silent(day.after(1_000));
+        assert_eq!(liveness.rescue(day.after(2_000), true, true), Some(Rescue::Restart));
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Sample {
     /// Up to [`SAMPLE_VALUES_MAX`] quantities. Those that cannot be true are left out of the reading and counted. None,
     /// with [`State::WarmingUp`]: there is nothing to keep yet.
     pub values: Values,
+    /// Why the sensor that counts most gives nothing, while others do.
+    pub fault: Option<Fault>,
 }
 
 /// Why there is no sample.
@@ -492,7 +494,11 @@ impl Node {
                     sample.state = State::Suspect;
                 }
                 self.health.samples += 1;
-                self.faults_in_a_row = 0;
+                self.faults_in_a_row = sample.fault.map_or(0, |_| self.faults_in_a_row.saturating_add(1));
+                if let Some(fault) = sample.fault {
+                    self.health.faults += 1;
+                    self.health.last_fault = Some(fault);
+                }
                 self.fault_kept = None;
                 self.look_at(&sample, now);
                 Some(self.record(stamp, sample, now))
@@ -506,7 +512,11 @@ impl Node {
                     return None;
                 }
                 self.fault_kept = Some(now);
-                Some(self.record(stamp, Sample { state: State::Failed, values: Values::new() }, now))
+                Some(self.record(
+                    stamp,
+                    Sample { state: State::Failed, values: Values::new(), fault: Some(fault) },
+                    now,
+                ))
             }
         }
     }
@@ -517,7 +527,7 @@ impl Node {
         // Devices share the sampling grid. They need not all knock at the same moment.
         let spread = u64::from(self.random) % (self.settings.period_ms() / 5).clamp(1, SPREAD_MS_MAX);
         self.not_before = self.not_before.max(now.after(spread));
-        let Sample { state, values } = sample;
+        let Sample { state, values, fault: _ } = sample;
         Record { boot: self.boot, seq, uptime: stamp.uptime, unix_ms: stamp.unix_ms, state, values }
     }
 
@@ -547,6 +557,7 @@ impl Node {
             self.liveness.silent(now);
         }
         if !self.link && up {
+            self.liveness.linked();
             self.backoff.reset();
             let spread = u64::from(self.next_random()) % SPREAD_MS_MAX;
             self.not_before = self.hold.max(now.after(spread));

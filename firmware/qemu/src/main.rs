@@ -131,7 +131,7 @@ fn air(now: Millis) -> Sample {
         let Some(quantity) = Quantity::parse(name) else { panic!("{name} is a quantity") };
         assert!(values.push((quantity, value)).is_ok());
     }
-    Sample { state: State::Ok, values }
+    Sample { state: State::Ok, values, fault: None }
 }
 
 /// The value of a future that never waits: nothing here does.

@@ -38,6 +38,7 @@ mod page;
 mod palette;
 mod panel;
 mod qr;
+mod said;
 mod scene;
 mod shape;
 mod trouble;
@@ -50,6 +51,7 @@ mod words;
 mod gallery;
 
 pub use panel::{Panel, draw};
+pub use said::said;
 pub use view::{
     About, Air, Check, Clock, History, Joining, Outcome, Page, Setup, Stage, Step, Theme, Trouble, Update,
     UpdateFault, View,

@@ -21,7 +21,8 @@ impl Trouble {
             Cause::NotJoined(NotJoined::Missing) => return Some(Self::NetworkMissing),
             Cause::NotJoined(NotJoined::Password) => return Some(Self::NetworkPassword),
             Cause::NotJoined(NotJoined::Address) => return Some(Self::NoAddress),
-            Cause::Sensor(_) | Cause::Frozen | Cause::Doubtful | Cause::NoNetwork => return None,
+            Cause::Frozen => return Some(Self::SensorStuck),
+            Cause::Sensor(_) | Cause::Doubtful | Cause::NoNetwork => return None,
         };
         Some(match error {
             UploadError::Connection(ErrorKind::NotFound) => Self::NameUnknown,
@@ -138,9 +139,10 @@ mod tests {
 
     #[test]
     fn what_is_shown_elsewhere_is_not_shown_twice() {
-        for cause in [Cause::Sensor(Fault::Bus), Cause::Frozen, Cause::Doubtful, Cause::NoNetwork] {
+        for cause in [Cause::Sensor(Fault::Bus), Cause::Doubtful, Cause::NoNetwork] {
             assert_eq!(Trouble::of(cause, true), None, "{cause:?}");
         }
+        assert_eq!(Trouble::of(Cause::Frozen, true), Some(Trouble::SensorStuck));
         assert_eq!(Trouble::of(Cause::QueueFull, true), Some(Trouble::QueueFull));
         assert_eq!(Trouble::of(Cause::Flash, false), Some(Trouble::Flash));
         for (why, shown) in [

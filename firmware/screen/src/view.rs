@@ -124,6 +124,8 @@ pub enum Trouble {
     QueueFull,
     /// This device's own memory for readings refuses to write.
     Flash,
+    /// The sensor gives the same number for an hour.
+    SensorStuck,
 }
 
 /// The network a new device opens.

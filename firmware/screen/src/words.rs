@@ -125,6 +125,7 @@ pub(crate) const fn trouble(trouble: Trouble) -> &'static str {
         Trouble::GatewayFault => "The gateway has a fault",
         Trouble::QueueFull => "The memory for readings is full",
         Trouble::Flash => "The memory for readings is worn",
+        Trouble::SensorStuck => "The sensor is stuck",
     }
 }
 
@@ -149,6 +150,7 @@ pub(crate) const fn trouble_short(trouble: Trouble) -> &'static str {
         Trouble::GatewayFault => "Gateway has a fault",
         Trouble::QueueFull => "Memory full, oldest lost",
         Trouble::Flash => "Memory is worn",
+        Trouble::SensorStuck => "Sensor is stuck",
     }
 }
 
@@ -159,20 +161,21 @@ pub(crate) const fn trouble_fix(trouble: Trouble) -> &'static str {
         Trouble::NetworkPassword => "Set up the Wi-Fi again. Readings are kept.",
         Trouble::NoAddress => "Restart the router, or ask who runs it.",
         Trouble::CaptivePortal => "A device cannot sign in on a page. Choose another network.",
-        Trouble::NameUnknown => "Check the gateway's address in the settings.",
+        Trouble::NameUnknown => "Is the internet down? If not, check the gateway's address.",
         Trouble::NoAnswer => "It may be restarting. Readings are kept and sent later.",
         Trouble::ClockUnknown => "Without it no certificate can be checked. Let NTP through (UDP port 123).",
         Trouble::CertificateExpired => "Run “casement doctor” on the gateway. Readings are kept.",
         Trouble::CertificateNotYet => "A clock is wrong: this device's or the gateway's.",
         Trouble::CertificateBroken => "Run “casement doctor” on the gateway. Readings are kept.",
-        Trouble::CertificateName => "Check the gateway's address in the settings.",
-        Trouble::CertificateIssuer => "Give this device the gateway's own authority.",
+        Trouble::CertificateName => "Does this Wi-Fi want a login? If not, check the gateway's address.",
+        Trouble::CertificateIssuer => "Does this Wi-Fi want a login? If not, set the device up again.",
         Trouble::TokenRefused => "Make a new one on the gateway, and set it on this device.",
         Trouble::Busy => "It asked for a pause. Readings are kept and sent later.",
         Trouble::DiskFull => "Free some space on it. Readings are kept.",
         Trouble::GatewayFault => "Look at its log. Readings are kept and sent later.",
         Trouble::QueueFull => "The oldest are dropped and counted. Mend the connection.",
         Trouble::Flash => "Unplug it once. If it stays, replace it.",
+        Trouble::SensorStuck => "It has said the same for an hour. Unplug the device for ten seconds.",
     }
 }
 

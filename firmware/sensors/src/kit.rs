@@ -154,7 +154,7 @@ impl<I: I2c, D: DelayNs, U: Read + Write> Kit<I, D, U> {
         let sample = merge(&self.sources(now))?;
         match (&self.line, &self.module) {
             (Some(_), None) if sample.values.is_empty() => Err(Fault::Bus),
-            (Some(_), None) => Ok(Sample { state: State::Failed, ..sample }),
+            (Some(_), None) => Ok(Sample { state: State::Failed, fault: Some(Fault::Bus), ..sample }),
             _ => Ok(sample),
         }
     }

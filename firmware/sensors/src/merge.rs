@@ -61,7 +61,7 @@ pub(crate) fn merge(sources: &[Source<'_>]) -> Result<Sample, Fault> {
     }
     match fault {
         Some(fault) if values.is_empty() => Err(fault),
-        _ => Ok(Sample { state, values }),
+        _ => Ok(Sample { state, values, fault }),
     }
 }
 
@@ -111,6 +111,9 @@ mod tests {
         match merge(&sources) {
             Ok(sample) => {
                 let mut line = std::string::String::from(sample.state.as_str());
+                if let Some(fault) = sample.fault {
+                    line += &std::format!("({fault:?})");
+                }
                 for (quantity, value) in &sample.values {
                     line += &std::format!(" {}={value}", quantity.name());
                 }
@@ -153,7 +156,7 @@ mod tests {
                 "conditioning eco2=650 tvoc=120 temperature=21.5 humidity=40",
             ),
             // An estimate does not stand in for a measurement that failed.
-            (&[(&SCD41, Err(Fault::Crc)), (&SGP30, Ok(Some((G, Fine))))], "failed eco2=650 tvoc=120"),
+            (&[(&SCD41, Err(Fault::Crc)), (&SGP30, Ok(Some((G, Fine))))], "failed(Crc) eco2=650 tvoc=120"),
             (&[(&SCD41, Err(Fault::Crc)), (&SHT, Err(Fault::Bus))], "Crc"),
             (&[(&SCD41, Ok(None)), (&SHT, Ok(Some((T, Fine))))], "warming_up temperature=21.5 humidity=40"),
             (&[(&SCD41, Ok(None))], "warming_up"),
@@ -161,7 +164,7 @@ mod tests {
             (&[(&SHT, Err(Fault::Timeout))], "Timeout"),
             // It answers, and its CO2 cannot be true: at first that is nothing unusual.
             (&[(&SCD41, Ok(Some((&[("temperature", 21.0)], WarmingUp))))], "warming_up temperature=21"),
-            (&[(&SCD41, Ok(Some((&[("temperature", 21.0)], Fine))))], "failed temperature=21"),
+            (&[(&SCD41, Ok(Some((&[("temperature", 21.0)], Fine))))], "failed(Range) temperature=21"),
             (&[(&SCD41, Ok(Some((&[], Fine))))], "Range"),
             (&[(&SCD41, Ok(Some((C, Failed))))], "failed co2=800 temperature=24"),
         ] {

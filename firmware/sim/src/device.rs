@@ -7,7 +7,7 @@ use crate::picture::Seen;
 use crate::scd41::Scd41;
 use crate::time::World;
 use crate::web::Caller;
-use crate::wire::Wire;
+use crate::wire::{Names, Wire};
 use casement_core::http::{NoRequest, REQUEST_BYTES_MAX, Request};
 use casement_core::improv::{Facts, Parser, Session};
 use casement_core::keep::Keep;
@@ -27,7 +27,6 @@ use casement_proto::device_settings::{IMAGE_BYTES_MAX, Wifi, own_password};
 use casement_proto::wire::Batch;
 use casement_proto::{BoardId, DeviceSettings};
 use casement_sensors::{Bus, Kit, Tuning};
-use edge_nal_std::Stack;
 use embedded_svc::http::client::asynch::Client;
 use futures_lite::future::block_on;
 use mbedtls_rs::TlsReference;
@@ -46,7 +45,7 @@ pub struct Board<'t> {
     /// Its sockets.
     pub wire: Wire,
     /// Its name service.
-    pub names: Stack,
+    pub names: Names,
     /// How long the gateway may take, in real time.
     pub limits: Limits,
     /// Where readings wait. [`crate::flash::QUEUE`], or less of it.
@@ -206,7 +205,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The board's name, as releases have it.
 const BOARD: &str = "sim";
 
-type Https<'a> = HttpsConnection<'a, Wire, Stack>;
+type Https<'a> = HttpsConnection<'a, Wire, Names>;
 
 /// Whom a start talks to.
 struct Peer {
@@ -448,7 +447,10 @@ impl Board<'_> {
         if settings.own_password.is_none() {
             let password = radio::password(|| (self.chance.any() >> 32) as u32);
             settings.own_password = own_password(&password).ok();
-            self.keep(&settings)?;
+            // Flash that does not take it: the next start makes another.
+            if let Err(FlashError::Off) = self.keep(&settings) {
+                return Err(FlashError::Off);
+            }
         }
         Ok(settings)
     }
@@ -470,9 +472,11 @@ impl Board<'_> {
             return Ok(settings);
         }
         let Ok(settings) = settings.clone().changed_by(&image) else { return Ok(settings) };
-        keep.store(&settings.encode()).map_err(kept)?;
-        setup.erase(0)?;
-        Ok(settings)
+        // Flash that does not take them leaves them where they are: they are found there at the next start, too.
+        match keep.store(&settings.encode()).map_err(kept).and_then(|()| setup.erase(0)) {
+            Err(FlashError::Off) => Err(FlashError::Off),
+            Ok(()) | Err(_) => Ok(settings),
+        }
     }
 
     /// Improv. `true` when there are new settings, which were tried and kept.
@@ -502,18 +506,21 @@ impl Board<'_> {
                 answers.clear();
                 let outcome = self.attempt(&new, running, around).map_err(Trouble::NotJoined);
                 let outcome = outcome.and_then(|()| self.reaches(&new).map_err(Trouble::Upload));
-                around.note(&Note::Provisioned(outcome), self.world.unix_ms());
+                let outcome = match outcome.map(|()| self.keep(&new)) {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(FlashError::Off)) => return Err(FlashError::Off),
+                    Ok(Err(_)) => Err(Trouble::Flash),
+                    Err(why) => Err(why),
+                };
                 let mut send = |bytes: &[u8]| answers.extend_from_slice(bytes);
                 match &outcome {
-                    Ok(()) => {
-                        self.keep(&new)?;
-                        session.connected(&new, &mut send);
-                    }
+                    Ok(()) => session.connected(&new, &mut send),
                     // Improv's own word says that.
                     Err(Trouble::NotJoined(_)) => session.failed(&mut send),
                     Err(why) => session.failed_because(why, &mut send),
                 }
                 changed |= outcome.is_ok();
+                around.note(&Note::Provisioned(outcome), self.world.unix_ms());
             }
         }
         around.serial_write(&answers);

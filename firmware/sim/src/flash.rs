@@ -52,6 +52,8 @@ pub enum FlashError {
     Off,
     /// Outside the region, or not aligned to words.
     Outside,
+    /// It is worn: it can be read, and takes nothing any more.
+    Worn,
     /// The file refused.
     File(io::ErrorKind),
 }
@@ -73,6 +75,7 @@ struct Chip {
     /// Bytes that may still be written or erased before the power fails.
     left: Option<u64>,
     off: bool,
+    worn: bool,
     rewritten: u64,
     erased: u64,
     /// Of so many writes one is lost without a word. Only for showing that a test would notice.
@@ -104,6 +107,7 @@ impl Flash {
             chance: Chance::new(seed),
             left: None,
             off: false,
+            worn: false,
             rewritten: 0,
             erased: 0,
             forgets: None,
@@ -131,6 +135,11 @@ impl Flash {
         let mut chip = self.0.borrow_mut();
         chip.off = false;
         chip.left = None;
+    }
+
+    /// From now on it takes nothing, or takes it again. Flash wears out a sector at a time; this is the last day of all.
+    pub fn wear_out(&self, worn: bool) {
+        self.0.borrow_mut().worn = worn;
     }
 
     /// Words that were written twice between two erases other than to zero. Flash need not take that.
@@ -170,6 +179,9 @@ impl Chip {
     /// Changes bytes until the power fails. What is cut short ends up to a point in half of the cases, and in bits and
     /// pieces in the others; the byte at the point ends halfway.
     fn change(&mut self, offset: u64, old: &[u8], new: &[u8]) -> Result<(), FlashError> {
+        if self.worn {
+            return Err(FlashError::Worn);
+        }
         let left = self.left.map_or(new.len(), |left| usize::try_from(left).unwrap_or(usize::MAX));
         if left >= new.len() {
             self.left = self.left.map(|left| left - new.len() as u64);
@@ -312,6 +324,16 @@ mod tests {
             whole += u32::from(after[8..16] == [0; 8]);
         }
         assert!(whole < 5, "{whole} of 100 cuts cut nothing");
+    }
+
+    #[test]
+    fn a_worn_chip_is_read_and_not_written() {
+        let (_folder, flash) = flash(1);
+        let mut part = flash.part(QUEUE);
+        part.write(0, &[1; 4]).expect("writes");
+        flash.wear_out(true);
+        assert_eq!((part.write(4, &[2; 4]), part.erase(0)), (Err(FlashError::Worn), Err(FlashError::Worn)));
+        assert_eq!(read(&mut part, 0, 8), [1, 1, 1, 1, 255, 255, 255, 255]);
     }
 
     #[test]

@@ -11,7 +11,8 @@
 //! | [`picture`] | the screen as a picture |
 //! | [`serial`] | a pseudo-terminal, for Improv |
 //! | [`web`] | its own pages on a TCP port |
-//! | [`wire`] | its TCP connections |
+//! | [`wire`] | its TCP connections, and its name service |
+//! | [`options`] | what may stand behind the program's options, and what is said when it may not |
 //! | [`time`] | the date of the virtual world |
 //! | [`chance`] | chance that repeats |
 //!
@@ -27,6 +28,7 @@ pub mod chance;
 pub mod device;
 pub mod firmware;
 pub mod flash;
+pub mod options;
 pub mod picture;
 pub mod room;
 pub mod scd41;

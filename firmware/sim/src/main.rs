@@ -1,6 +1,6 @@
 //! `casement-sim`: a Casement device on this computer. `casement-sim --help` says what can be set.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use casement_core::NotJoined;
 use casement_core::radio::Scan;
 use casement_net::Limits;
@@ -8,42 +8,44 @@ use casement_proto::DeviceSettings;
 use casement_proto::device_settings::Wifi;
 use casement_sim::chance::Chance;
 use casement_sim::device::{Around, Board, Ended, Note, Surroundings};
-use casement_sim::flash::{Flash, QUEUE, SETUP};
+use casement_sim::flash::{Flash, QUEUE, SECTOR_BYTES, SETUP};
+use casement_sim::options;
 use casement_sim::room::{Room, Source};
 use casement_sim::scd41::{Scd41, recording};
 use casement_sim::serial::Serial;
 use casement_sim::time::World;
 use casement_sim::web::{Caller, Door};
-use casement_sim::wire::Wire;
+use casement_sim::wire::{Names, Wire};
 use clap::Parser;
-use edge_nal_std::Stack;
 use mbedtls_rs::Tls;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A Casement device on this computer: the real core, TLS and screens; flash in a file, a sensor on paper.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = EXAMPLES)]
 struct Options {
-    /// The flash, 4 MiB; made if it is not there.
+    /// The flash: a file of 4 MiB, made if it is not there. What a device keeps is in it.
     #[arg(long, value_name = "FILE")]
     flash: PathBuf,
     /// Settings to flash beside the firmware before the start, as `casement device image` makes them.
     #[arg(long, value_name = "IMAGE")]
     settings: Option<PathBuf>,
-    /// How fast time passes while the device waits. Above 1 the world begins so long ago that it ends in the present.
-    #[arg(long, default_value_t = 1.0, value_name = "X")]
+    /// How fast time passes while the device waits, 1 to 100000. Above 1 it needs --hours: the world begins so long ago
+    /// that it ends in the present.
+    #[arg(long, default_value_t = 1.0, value_name = "X", value_parser = options::speed, allow_negative_numbers = true)]
     speed: f64,
-    /// How long to run, in hours of the world. For ever without it, at speed 1 alone.
-    #[arg(long, value_name = "HOURS")]
+    /// How long to run, in hours of the world, 0.001 to 100000. For ever without it.
+    #[arg(long, value_name = "HOURS", value_parser = options::hours, allow_negative_numbers = true)]
     hours: Option<f64>,
     /// Writes each new screen into this folder as a PNG, up to a thousand, and the present one as now.png.
     #[arg(long, value_name = "DIR")]
     screens: Option<PathBuf>,
-    /// Puts a link to a serial line here; it speaks Improv.
+    /// Puts a link to a serial line here; it speaks Improv, and a browser's bridge or a terminal may open it.
     #[arg(long, value_name = "PTY")]
     serial: Option<PathBuf>,
     /// Serves the device's own pages here, for example 127.0.0.1:8080: the set-up form while nothing is set, else the page.
@@ -54,12 +56,19 @@ struct Options {
     #[arg(long, value_name = "NETWORK")]
     network: Vec<String>,
     /// Lets the power fail now and then while the flash is written, by this seed.
-    #[arg(long, value_name = "SEED")]
+    #[arg(long, value_name = "SEED", allow_negative_numbers = true)]
     power_cuts: Option<u64>,
     /// What the sensor measures: answers of a real SCD4x, nine bytes in hexadecimal on each line. A room without it.
     #[arg(long, value_name = "FILE")]
     recorded: Option<PathBuf>,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  casement device image room-1 --url https://localhost:8443
+  casement-sim --flash room-1.flash --settings room-1.settings.bin
+  casement-sim --flash room-1.flash --speed 3600 --hours 24 --screens screens
+  casement-sim --flash new.flash --serial /tmp/tty-casement";
 
 struct Desk {
     options: Options,
@@ -195,51 +204,53 @@ fn real_unix_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |past| past.as_millis() as i64)
 }
 
-fn main() -> Result<()> {
-    let options = Options::parse();
-    if !(options.speed.is_finite() && options.speed >= 1.0) {
-        bail!("--speed must be 1 or more");
-    }
-    let span_ms = match options.hours {
-        Some(hours) if hours.is_finite() && (0.0..=100_000.0).contains(&hours) => {
-            Some((hours * 3_600_000.0) as i64)
+fn main() -> ExitCode {
+    match run(Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
         }
-        Some(_) => bail!("--hours must be between 0 and 100000"),
-        None if options.speed > 1.0 => {
-            bail!("--speed above 1 needs --hours: where the present is, the future begins")
+    }
+}
+
+fn run(options: Options) -> Result<()> {
+    let span_ms = options::span(options.speed, options.hours)?;
+    // Everything is looked at before anything is changed.
+    let settings = match &options.settings {
+        Some(path) => {
+            let help = "settings are made by `casement device image`";
+            let image = options::read(path, SECTOR_BYTES as u64, "settings")
+                .map_err(|error| anyhow!("{error:#}; {help}"))?;
+            DeviceSettings::decode(&image).map_err(|error| anyhow!("{}: {error}; {help}", path.display()))?;
+            Some(image)
         }
         None => None,
     };
     let seed = options.power_cuts.unwrap_or(1);
-    let flash =
-        Flash::open(&options.flash, seed).with_context(|| format!("opening {}", options.flash.display()))?;
-    if let Some(path) = &options.settings {
-        let image = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-        DeviceSettings::decode(&image).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
-        flash.put(SETUP, &image).map_err(|error| anyhow::anyhow!("flashing the settings: {error:?}"))?;
-    }
-    if let Some(folder) = &options.screens {
-        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    }
     let source = match &options.recorded {
         Some(path) => {
-            let text =
-                std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-            recording(&text).map_err(|line| {
-                anyhow::anyhow!("{}:{line}: a line holds nine bytes in hexadecimal", path.display())
+            let bytes = options::read(path, options::RECORDING_BYTES_MAX, "a recording")?;
+            recording(&String::from_utf8_lossy(&bytes)).map_err(|line| {
+                let example = "such as 01f4336667a25eb93c; lines that begin with # are passed over";
+                anyhow!("{}:{line}: a line holds nine bytes in hexadecimal, {example}", path.display())
             })?
         }
         None => Source::Room(Room::new(seed)),
     };
+    if let Some(folder) = &options.screens {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("{}: a folder is needed for the screens", folder.display()))?;
+    }
     let serial = match &options.serial {
-        Some(path) => {
-            Some(Serial::open(path).with_context(|| format!("a serial line at {}", path.display()))?)
-        }
+        Some(path) => Some(Serial::open(path).map_err(|error| {
+            anyhow!("no serial line at {}: {error}; {}", path.display(), options::serial_help(error.kind()))
+        })?),
         None => None,
     };
     for network in &options.network {
         let (name, password) = named(network);
-        Wifi::new(name, password).map_err(|error| anyhow::anyhow!("--network {name}: {error}"))?;
+        Wifi::new(name, password).map_err(|error| anyhow!("--network {name}: {error}"))?;
     }
     let door = match options.page {
         Some(address) => {
@@ -250,6 +261,12 @@ fn main() -> Result<()> {
         }
         None => None,
     };
+    let flash = Flash::open(&options.flash, seed).map_err(|error| {
+        anyhow!("no flash in {}: {error}; {}", options.flash.display(), options::flash_help(error.kind()))
+    })?;
+    if let Some(image) = settings {
+        flash.put(SETUP, &image).map_err(|error| anyhow!("flashing the settings: {error:?}"))?;
+    }
     let now_ms = real_unix_ms();
     let world = World::at(if options.speed > 1.0 { now_ms - span_ms.unwrap_or(0) } else { now_ms });
     let end_ms = span_ms.map_or(i64::MAX, |span| world.unix_ms() + span);
@@ -262,7 +279,7 @@ fn main() -> Result<()> {
         world,
         tls: tls.reference(),
         wire: Wire::default(),
-        names: Stack::new(),
+        names: Names::default(),
         limits: Limits::default(),
         queue: QUEUE,
         built_unix_ms: 0,

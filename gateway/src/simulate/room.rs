@@ -135,7 +135,7 @@ impl Room {
             if self.estimated { self.estimate(powered_ms) } else { self.measure(powered_ms) };
         let values = gases.into_iter().flatten().chain(climate);
         let values = values.filter_map(|(name, value)| Some((Quantity::parse(name)?, value))).collect();
-        Sample { state, values }
+        Sample { state, values, fault: None }
     }
 
     /// An SCD41: 10 ppm of noise in steps of 1 ppm, not in equilibrium during its first minute.

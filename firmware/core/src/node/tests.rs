@@ -24,6 +24,8 @@ struct Bench {
     ambience: Option<Ambience>,
     times_kept: Vec<i64>,
     co2: Result<f64, Fault>,
+    /// The sensor that counts is faulty, and another one gives something.
+    fault: Option<Fault>,
     /// The sensor is stuck: nothing it says changes, the temperature neither.
     stuck: bool,
     state: State,
@@ -45,6 +47,7 @@ impl Bench {
             ambience: None,
             times_kept: Vec::new(),
             co2: Ok(600.0),
+            fault: None,
             stuck: false,
             state: State::Ok,
         }
@@ -94,7 +97,7 @@ impl Bench {
         let real = Quantity::parse("co2").unwrap().holds(ppm);
         let other = real.then_some((Quantity::parse("temperature").unwrap(), temperature));
         let values = [(Quantity::parse("co2").unwrap(), ppm)].into_iter().chain(other).collect();
-        Ok(Sample { state: self.state, values })
+        Ok(Sample { state: self.state, values, fault: self.fault })
     }
 
     fn run_until(&mut self, ms: u64) {
@@ -290,7 +293,7 @@ fn a_sensor_without_a_first_value_is_shown_as_warming_up_and_is_no_fault() {
     for second in 0..30 {
         let now = Millis(second * 5_000);
         let _asked = node.handle(Event::Due, now);
-        let nothing = Sample { state: State::WarmingUp, values: Values::new() };
+        let nothing = Sample { state: State::WarmingUp, values: Values::new(), fault: None };
         let actions = node.handle(Event::Sampled(Ok(nothing)), now);
         assert_eq!(actions.keep, None);
         let shown = actions.show.map(|display| (display.state, display.fault));
@@ -333,7 +336,8 @@ fn an_estimate_moves_the_light_only_when_asked_to() {
         let mut node = Node::new(Settings::default().light_from_estimate(asked), 1, 1);
         assert!(node.handle(Event::Due, Millis(0)).sample);
         let values = [(Quantity::parse("eco2").unwrap(), 2_500.0)].into_iter().collect();
-        let actions = node.handle(Event::Sampled(Ok(Sample { state: State::Ok, values })), Millis(1));
+        let actions =
+            node.handle(Event::Sampled(Ok(Sample { state: State::Ok, values, fault: None })), Millis(1));
         let show = actions.show.unwrap();
         assert_eq!((show.band, show.primary), (band, Some(Primary::Eco2(2_500))));
     }

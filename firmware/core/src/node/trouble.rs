@@ -108,7 +108,7 @@ impl fmt::Display for Trouble {
                 "The certificate is for another name. Check the gateway's address, or sign in to this Wi-Fi."
             }
             Self::Upload(UploadError::Certificate(Certificate::Authority)) => {
-                "The gateway's authority is unknown here. Set the device up again, to hand it over."
+                "The gateway's authority is unknown here. Does this Wi-Fi ask to sign in? If not, set the device up again."
             }
             Self::Upload(UploadError::Certificate(Certificate::Broken)) => {
                 "The gateway's certificate is broken. Nothing is sent. Ask casement doctor there."

@@ -34,6 +34,7 @@ pub fn with_tls<V>(run: impl FnOnce(TlsReference<'_>) -> V) -> V {
 }
 
 /// What a leaf certificate says.
+#[derive(Clone)]
 pub struct Leaf {
     pub name: String,
     rsa: bool,

@@ -19,7 +19,7 @@ use std::vec::Vec;
 const SIZES: [Size; 5] =
     [Size::new(320, 240), Size::new(128, 128), Size::new(135, 240), Size::new(240, 240), Size::new(480, 320)];
 
-const TROUBLES: [Trouble; 18] = [
+const TROUBLES: [Trouble; 19] = [
     Trouble::NetworkMissing,
     Trouble::NetworkPassword,
     Trouble::NoAddress,
@@ -38,6 +38,7 @@ const TROUBLES: [Trouble; 18] = [
     Trouble::GatewayFault,
     Trouble::QueueFull,
     Trouble::Flash,
+    Trouble::SensorStuck,
 ];
 const FAULTS: [Fault; 5] = [Fault::Bus, Fault::Crc, Fault::Timeout, Fault::Range, Fault::SelfTest];
 const LINKS: [Link; 4] = [Link::Offline, Link::Waiting, Link::Online, Link::TokenRefused];

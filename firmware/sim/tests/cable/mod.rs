@@ -44,9 +44,9 @@ impl Device {
                 let _nobody = tell.send(line);
             }
         });
-        // The first line of the log comes when the serial line is there.
-        let first = log.recv_timeout(PATIENCE).expect("it starts");
-        assert!(first.contains(" start "), "{first}");
+        // It says so when the serial line is there.
+        let says = || log.recv_timeout(PATIENCE).expect("it starts");
+        std::iter::repeat_with(says).find(|line| line.contains(" start ")).expect("it starts");
         let line = File::options().read(true).write(true).open(at("tty")).expect("a line");
         let mut input = line.try_clone().expect("a line");
         let (tell, packets) = channel();

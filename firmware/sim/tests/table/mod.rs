@@ -7,15 +7,15 @@ use casement_proto::DeviceSettings;
 use casement_proto::device_settings::{self, GatewayUrl, Wifi};
 use casement_sim::chance::Chance;
 use casement_sim::device::{Around, Board, Ended, Note, Surroundings};
-use casement_sim::flash::{Flash, QUEUE, SETUP};
+use casement_sim::flash::{Flash, Place, QUEUE, SETUP};
 use casement_sim::picture::Seen;
 use casement_sim::room::{Room, Source};
-use casement_sim::scd41::{Ill, Scd41};
+use casement_sim::scd41::Scd41;
 use casement_sim::time::World;
-use casement_sim::wire::Wire;
-use edge_nal_std::Stack;
+use casement_sim::wire::{Names, Wire};
 use embassy_time::Duration;
 use mbedtls_rs::TlsReference;
+use std::collections::VecDeque;
 
 /// Settings of a device that sends to an address, whose authority this is.
 pub fn settings(url: GatewayUrl, ca: &[u8], period_ms: u32) -> DeviceSettings {
@@ -26,15 +26,21 @@ pub fn settings(url: GatewayUrl, ca: &[u8], period_ms: u32) -> DeviceSettings {
     settings
 }
 
+/// Something that happens to a device.
+pub type Turn = Box<dyn FnOnce(&mut Desk)>;
+
 /// What was seen of a device.
 #[derive(Default)]
 pub struct Desk {
     pub link: bool,
+    /// For so long a network is there, and for so long it is gone, over and over.
+    pub flaps: Option<(i64, i64)>,
     pub time_server: bool,
     pub end_ms: i64,
     pub codes: Vec<&'static str>,
     pub seen: Seen,
     pub queue: QueueStatus,
+    pub taken: u64,
     pub kept: u64,
     pub stored: u64,
     /// Why the network does not let the device in.
@@ -47,11 +53,24 @@ pub struct Desk {
     pub typed: Vec<u8>,
     /// What is the time.
     unix_ms: i64,
-    /// What happens to the sensor, and when.
-    pub fates: Vec<(i64, Scd41, Ill)>,
+    /// What happens, and when; in order of time.
+    pub turns: VecDeque<(i64, Turn)>,
 }
 
 impl Desk {
+    /// What it is at this moment. What is to happen stays.
+    pub fn snapshot(&self) -> Self {
+        Self {
+            codes: self.codes.clone(),
+            seen: self.seen.clone(),
+            queue: self.queue,
+            taken: self.taken,
+            kept: self.kept,
+            stored: self.stored,
+            ..Self::default()
+        }
+    }
+
     /// Readings given up.
     pub fn lost(&self) -> u32 {
         self.queue.dropped + self.queue.refused
@@ -61,15 +80,20 @@ impl Desk {
 impl Surroundings for Desk {
     fn around(&mut self, unix_ms: i64) -> Option<Around> {
         self.unix_ms = unix_ms;
-        self.fates.retain(|(at_ms, sensor, ill)| {
-            if *at_ms <= unix_ms {
-                sensor.fall(*ill);
-            }
-            *at_ms > unix_ms
-        });
+        while let Some((_, turn)) = self.turns.pop_front_if(|(at_ms, _)| *at_ms <= unix_ms) {
+            turn(self);
+        }
+        let mut link = self.link;
+        let mut look_again_ms = self.turns.front().map_or(self.end_ms, |(at_ms, _)| *at_ms).min(self.end_ms);
+        if let Some((there, gone)) = self.flaps {
+            let into = unix_ms.rem_euclid(there + gone);
+            link &= into < there;
+            look_again_ms =
+                look_again_ms.min(unix_ms - into + if into < there { there } else { there + gone });
+        }
         let press = self.presses.iter().map(|(at_ms, _)| *at_ms).filter(|at_ms| *at_ms > unix_ms).min();
-        let look_again_ms = self.end_ms.min(press.unwrap_or(i64::MAX));
-        let around = Around { link: self.link, time_server: self.time_server, look_again_ms };
+        look_again_ms = look_again_ms.min(press.unwrap_or(i64::MAX));
+        let around = Around { link, time_server: self.time_server, look_again_ms };
         (unix_ms < self.end_ms).then_some(around)
     }
 
@@ -92,7 +116,10 @@ impl Surroundings for Desk {
 
     fn note(&mut self, note: &Note<'_>, _: i64) {
         match note {
-            Note::Kept { kept, .. } => self.kept += u64::from(*kept),
+            Note::Kept { kept, .. } => {
+                self.taken += 1;
+                self.kept += u64::from(*kept);
+            }
             Note::Queue(status) => self.queue = *status,
             Note::Report(Some(code)) => self.codes.push(code),
             Note::Seen(seen) => self.seen = (*seen).clone(),
@@ -108,6 +135,11 @@ pub struct Table {
     pub flash: Flash,
     pub world: World,
     pub sensor: Scd41,
+    pub names: Names,
+    /// Where readings wait.
+    pub queue: Place,
+    /// How long the gateway may take, in real milliseconds.
+    pub patience_ms: u64,
     pub desk: Desk,
     built_unix_ms: i64,
 }
@@ -119,7 +151,17 @@ impl Table {
         let world = World::at(now_ms);
         let sensor = Scd41::new(world.clone(), Source::Room(Room::new(7)));
         let desk = Desk { link: true, time_server: true, ..Desk::default() };
-        Self { folder, flash, world, sensor, desk, built_unix_ms }
+        Self {
+            folder,
+            flash,
+            world,
+            sensor,
+            names: Names::default(),
+            queue: QUEUE,
+            patience_ms: 400,
+            desk,
+            built_unix_ms,
+        }
     }
 
     /// Flashes settings beside the firmware.
@@ -134,9 +176,12 @@ impl Table {
             sensor: self.sensor.clone(),
             tls,
             wire: Wire::default(),
-            names: Stack::new(),
-            limits: Limits { connect: Duration::from_millis(700), exchange: Duration::from_millis(700) },
-            queue: QUEUE,
+            names: self.names.clone(),
+            limits: Limits {
+                connect: Duration::from_millis(self.patience_ms),
+                exchange: Duration::from_millis(self.patience_ms),
+            },
+            queue: self.queue,
             built_unix_ms: self.built_unix_ms,
             chance: Chance::new(99),
         }

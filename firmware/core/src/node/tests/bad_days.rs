@@ -65,6 +65,20 @@ fn a_frozen_sensor_is_found_and_its_readings_are_marked() {
 }
 
 #[test]
+fn a_failed_sensor_is_named_though_another_one_has_values() {
+    let mut bench = Bench::new(Settings::default());
+    bench.run_until(60_000);
+    (bench.fault, bench.state) = (Some(Fault::Range), State::Failed);
+    bench.run_until(120_000);
+    expect(&mut bench, "sensor_range", "cannot be true");
+    assert_eq!((bench.display.fault, bench.node.health().faults), (Some(Fault::Range), 12));
+    assert_eq!(bench.kept.len(), 24, "what the other one says is kept");
+    (bench.fault, bench.state) = (None, State::Ok);
+    bench.run_until(130_000);
+    assert_eq!(bench.node.trouble(bench.now), Some(Trouble::NoNetwork));
+}
+
+#[test]
 fn a_lying_sensor_moves_no_light() {
     let mut bench = Bench::new(Settings::default());
     bench.co2 = co2(180.0);
@@ -119,6 +133,22 @@ fn a_week_without_wifi_is_survived_without_a_restart() {
     bench.event(Event::Link(true));
     bench.run_until(bench.now.0 + 300_000);
     assert_eq!((bench.queued, bench.display.link), (0, Link::Online));
+}
+
+#[test]
+fn a_network_that_comes_back_is_no_reason_to_restart() {
+    // Whatever the length of the outage, whenever it ends: what was counted meanwhile is told first.
+    for minutes in 61..100 {
+        let mut bench = Bench::new(Settings::new(30_000, 100, "common").unwrap());
+        bench.event(Event::Link(true));
+        bench.event(Event::Clock(T0));
+        bench.run_until(600_000);
+        bench.event(Event::Link(false));
+        bench.run_until(600_000 + minutes * 61_000);
+        bench.event(Event::Link(true));
+        bench.run_until(bench.now.0 + 600_000);
+        assert_eq!((bench.restarts, bench.queued), (0, 0), "{minutes}");
+    }
 }
 
 #[test]
@@ -194,8 +224,10 @@ fn worn_flash_and_full_flash_are_named_and_counted() {
             if actions.sample {
                 let ppm = 600.0 + f64::from(kept % 7);
                 let values = [(Quantity::parse("co2").unwrap(), ppm)].into_iter().collect();
-                let record =
-                    node.handle(Event::Sampled(Ok(Sample { state: State::Ok, values })), now).keep.unwrap();
+                let record = node
+                    .handle(Event::Sampled(Ok(Sample { state: State::Ok, values, fault: None })), now)
+                    .keep
+                    .unwrap();
                 match queue.push(&record) {
                     Ok(()) => kept += 1,
                     Err(_) => refused += 1,

@@ -112,7 +112,7 @@ impl Week {
                 let values =
                     values.map(|(name, value)| (Quantity::parse(name).unwrap(), value)).into_iter().collect();
                 self.next_id += 1;
-                events.push_back(Event::Sampled(Ok(Sample { state: State::Ok, values })));
+                events.push_back(Event::Sampled(Ok(Sample { state: State::Ok, values, fault: None })));
             }
             if let Some(limit) = actions.upload {
                 let (sent, result) = self.upload(limit, now);
