@@ -10,6 +10,7 @@
 //! | [`uplink`] | one upload over any [`embedded_svc`] HTTP connection, and the back-off between uploads |
 //! | [`clock`] | what time it is, and whom to believe |
 //! | [`liveness`] | what to do when nothing comes back |
+//! | [`button`] | presses from what a contact says: bounces out, short and long told apart |
 //! | [`light`] | colour and blink pattern of the light |
 //! | [`http`] | requests and answers of both pages, over any connection |
 //! | [`improv`] | Wi-Fi and settings over the serial line |
@@ -29,6 +30,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod button;
 pub mod clock;
 pub mod http;
 pub mod improv;
@@ -47,6 +49,7 @@ mod torn;
 pub mod update;
 pub mod uplink;
 
+pub use button::Button;
 pub use clock::Clock;
 pub use light::{Light, Pattern};
 pub use node::{
