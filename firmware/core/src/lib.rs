@@ -13,6 +13,7 @@
 //! | [`button`] | presses from what a contact says: bounces out, short and long told apart |
 //! | [`light`] | colour and blink pattern of the light |
 //! | [`http`] | requests and answers of both pages, over any connection |
+//! | [`power`] | power chips of boards with a screen: which register does what |
 //! | [`improv`] | Wi-Fi and settings over the serial line |
 //! | [`page`] | the page that a device shows in the local network, and `/json` |
 //! | [`portal`] | the form in the device's own network, for phones |
@@ -40,6 +41,7 @@ pub mod liveness;
 pub mod node;
 pub mod page;
 pub mod portal;
+pub mod power;
 pub mod queue;
 pub mod radio;
 pub mod record;
