@@ -2,7 +2,9 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`face`] | which page when: from what a driver knows to a view |
 //! | [`view`] | what is to be shown: the page, the time, the palette |
+//! | `past` | the past of the number, averaged over equal spaces |
 //! | `page` | one file per page: where its parts stand on large and on small screens |
 //! | `words` | every word |
 //! | `trouble` | which of them stands for what the core says is wrong |
@@ -33,10 +35,12 @@ extern crate self as casement_screen;
 extern crate std;
 
 mod chart;
+pub mod face;
 mod font;
 mod page;
 mod palette;
 mod panel;
+mod past;
 mod qr;
 mod scene;
 mod shape;
@@ -49,6 +53,7 @@ mod words;
 #[expect(dead_code, reason = "the pictures use the rest")]
 mod gallery;
 
+pub use face::{Face, Facts};
 pub use panel::{Panel, draw};
 pub use view::{
     About, Air, Check, Clock, History, Joining, Outcome, Page, Setup, Stage, Step, Theme, Trouble, Update,
