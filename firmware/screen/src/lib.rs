@@ -12,7 +12,8 @@
 //! | `scene` | parts over a ground, and how a piece of it becomes pixels |
 //! | `palette` `font` `shape` `chart` `qr` | colours, letters, signs, the past as a line, codes for phones |
 //!
-//! A screen is a pure function of a [`View`] and a size: nothing is read, kept or allocated. It adapts to the size of
+//! A screen is a pure function of a [`View`] and a size: nothing is read, kept or allocated. Only [`Face`], which chooses the
+//! view, remembers something. It adapts to the size of
 //! the target, not to a board's name. The same code draws on a chip, in the tests and for a virtual device.
 //!
 //! The look is the dashboard's: a pane of air whose ground says how it is, the number first, and a shape and a word
