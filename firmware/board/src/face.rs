@@ -54,7 +54,9 @@ impl Teller {
             #[cfg(feature = "screen")]
             facts: Facts::default(),
         };
-        Self { told, changed: true }
+        // So that there is something to see while the sensors are still being looked for.
+        TOLD.signal(told.clone());
+        Self { told, changed: false }
     }
 
     /// Takes what the state machine wants shown.
@@ -139,7 +141,7 @@ impl Teller {
 /// The parts of a board that people see and touch.
 pub struct Parts {
     pub light: Option<board::Light>,
-    pub button: Option<AnyPin<'static>>,
+    pub buttons: [Option<AnyPin<'static>>; 2],
     #[cfg(feature = "screen")]
     pub screen: board::Screen,
     #[cfg(feature = "screen")]
@@ -151,7 +153,8 @@ pub struct Parts {
 pub async fn run(parts: Parts) {
     let mut lamp = parts.light.and_then(Lamp::new);
     // The pull is for pins that can; those that cannot have a resistor on the board.
-    let contact = parts.button.map(|pin| Input::new(pin, InputConfig::default().with_pull(Pull::Up)));
+    let contact = |pin| Input::new(pin, InputConfig::default().with_pull(Pull::Up));
+    let contacts = parts.buttons.map(|pin| pin.map(contact));
     let (mut button, mut press): (Button, Option<Press>) = (Button::new(), None);
     #[cfg(feature = "screen")]
     let mut glass = Glass::start(parts.screen, parts.face).await;
@@ -165,7 +168,7 @@ pub async fn run(parts: Parts) {
             }
             told = Some(news);
         }
-        let down = contact.as_ref().is_some_and(Input::is_low);
+        let down = contacts.iter().flatten().any(Input::is_low);
         #[cfg(feature = "screen")]
         let down = match &mut glass {
             Some(glass) => down || glass.touched().await,

@@ -120,7 +120,7 @@ async fn main(spawner: Spawner) -> ! {
     };
     let parts = face::Parts {
         light: board.light,
-        button: board.button,
+        buttons: board.buttons,
         #[cfg(feature = "screen")]
         screen: board.screen,
         #[cfg(feature = "screen")]

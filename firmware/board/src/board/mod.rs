@@ -37,8 +37,8 @@ pub struct Board {
     pub wifi: WIFI<'static>,
     /// A lamp of its own, SK6812 or WS2812.
     pub light: Option<Light>,
-    /// A button that connects this pin to ground.
-    pub button: Option<AnyPin<'static>>,
+    /// Pins that a button connects to ground; more than one where variants of a board differ.
+    pub buttons: [Option<AnyPin<'static>>; 2],
     #[cfg(feature = "screen")]
     pub screen: Screen,
 }
@@ -115,7 +115,7 @@ macro_rules! board {
     (
         name: $name:literal, sda: $sda:ident, scl: $scl:ident
         $(, light: { data: $data:ident $(, power: $lamp:ident)? })?
-        $(, button: $button:ident)?
+        $(, button: $button:ident $(or $other:ident)?)?
         $(, screen: {
             model: $model:ident, size: $size:expr, offset: $offset:expr, inverted: $inverted:literal,
             sck: $sck:ident, mosi: $mosi:ident, cs: $cs:ident, dc: $dc:ident,
@@ -161,7 +161,10 @@ macro_rules! board {
                     power: None $(.or(Some(chip.$lamp.into())))?,
                     rmt: chip.RMT,
                 })))?,
-                button: None $(.or(Some(chip.$button.into())))?,
+                buttons: [
+                    None $(.or(Some(chip.$button.into())))?,
+                    None $($(.or(Some(chip.$other.into())))?)?,
+                ],
                 $(screen: super::Screen {
                     size: $size,
                     offset: $offset,

@@ -402,3 +402,13 @@ fn it_looks_at_the_node() {
     facts.look(&node, Millis(10_000 + 3_600_000));
     assert_eq!((facts.temperature_dc, facts.humidity_pct), (None, None));
 }
+
+#[test]
+fn it_is_small_enough_for_a_chip() {
+    // On this computer, whose pointers are twice as long.
+    assert!(size_of::<Facts>() <= 512, "{} bytes", size_of::<Facts>());
+    assert!(size_of::<Face>() <= 2_048, "{} bytes", size_of::<Face>());
+    // What drawing takes of the stack, besides: the parts of a scene, with the code on some.
+    let scene = size_of::<crate::scene::Scene<'_>>();
+    assert!(scene <= 12 * 1_024, "{scene} bytes");
+}
