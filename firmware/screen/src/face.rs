@@ -127,7 +127,7 @@ struct Fixed {
     board: &'static str,
 }
 
-/// The face of one device: which page it shows, and the past of its number. Some two kilobytes.
+/// The face of one device: which page it shows, and the past of its number. Less than two kilobytes.
 #[derive(Clone, Debug)]
 pub struct Face {
     fixed: Fixed,

@@ -410,5 +410,5 @@ fn it_is_small_enough_for_a_chip() {
     assert!(size_of::<Face>() <= 2_048, "{} bytes", size_of::<Face>());
     // What drawing takes of the stack, besides: the parts of a scene, with the code on some.
     let scene = size_of::<crate::scene::Scene<'_>>();
-    assert!(scene <= 12 * 1_024, "{scene} bytes");
+    assert!(scene <= 6 * 1_024, "{scene} bytes");
 }
