@@ -9,9 +9,11 @@ use crate::now;
 use crate::screen::Glass;
 use casement_core::update::Updater;
 use casement_core::{Actions, Ambience, Button, Display, Light, Node, Press};
+#[cfg(feature = "screen")]
+use casement_proto::Version;
 use casement_proto::device_settings::Wifi;
 #[cfg(feature = "screen")]
-use casement_screen::{Face, Facts, face};
+use casement_screen::{Face, Facts, Stage, face};
 use casement_sensors::Fitted;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
@@ -36,6 +38,33 @@ static TURN: Signal<CriticalSectionRawMutex, ()> = Signal::new();
 /// The air got worse, and whoever can make a sound is to make one.
 #[cfg(feature = "screen")]
 static SOUND: Signal<CriticalSectionRawMutex, casement_proto::Band> = Signal::new();
+
+/// The device's own network, from the radio.
+#[cfg(feature = "screen")]
+static PORTAL: Signal<CriticalSectionRawMutex, Option<face::Portal>> = Signal::new();
+
+/// How an update goes, from whoever fetches it.
+#[cfg(feature = "screen")]
+static UPDATE: Signal<CriticalSectionRawMutex, Option<(Version, Stage)>> = Signal::new();
+
+/// The device's own network is open, with this name and password, or it is not.
+pub fn portal(own: Option<&Wifi>) {
+    #[cfg(feature = "screen")]
+    PORTAL.signal(own.map(|own| face::Portal {
+        network: own.ssid().try_into().unwrap_or_default(),
+        password: own.password().try_into().unwrap_or_default(),
+    }));
+    #[cfg(not(feature = "screen"))]
+    let _for_a_screen = own;
+}
+
+/// How an update goes.
+pub fn update(updater: &Updater) {
+    #[cfg(feature = "screen")]
+    UPDATE.signal(Stage::of(updater));
+    #[cfg(not(feature = "screen"))]
+    let _for_a_screen = updater;
+}
 
 /// How often button and light are looked at.
 const TICK: Duration = Duration::from_millis(20);
@@ -78,33 +107,6 @@ impl Teller {
                 SOUND.signal(band);
             }
         }
-    }
-
-    /// The device's own network is open, with this name and password, or it is not.
-    #[allow(dead_code, reason = "for whoever opens it")]
-    pub fn portal(&mut self, own: Option<&Wifi>) {
-        #[cfg(feature = "screen")]
-        {
-            self.told.facts.portal = own.map(|own| face::Portal {
-                network: own.ssid().try_into().unwrap_or_default(),
-                password: own.password().try_into().unwrap_or_default(),
-            });
-            self.changed = true;
-        }
-        #[cfg(not(feature = "screen"))]
-        let _for_a_screen = own;
-    }
-
-    /// How an update goes.
-    #[allow(dead_code, reason = "for whoever fetches one")]
-    pub fn update(&mut self, updater: &Updater) {
-        #[cfg(feature = "screen")]
-        {
-            self.told.facts.update = face::Going::of(updater);
-            self.changed = true;
-        }
-        #[cfg(not(feature = "screen"))]
-        let _for_a_screen = updater;
     }
 
     /// Tells what has changed. `on_flash` says whether readings wait there.
@@ -167,6 +169,15 @@ pub async fn run(parts: Parts) {
                 glass.look(&news.facts);
             }
             told = Some(news);
+        }
+        #[cfg(feature = "screen")]
+        if let Some(glass) = &mut glass {
+            if let Some(portal) = PORTAL.try_take() {
+                glass.portal(portal);
+            }
+            if let Some(update) = UPDATE.try_take() {
+                glass.update(update);
+            }
         }
         let down = contacts.iter().flatten().any(Input::is_low);
         #[cfg(feature = "screen")]

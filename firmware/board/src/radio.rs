@@ -2,7 +2,7 @@
 
 use crate::driver::{NEWS, News, REJOIN, RESTART_RADIO};
 use crate::setup::Setup;
-use crate::{now, uploads};
+use crate::{face, now, uploads};
 use casement_core::radio::{Event, Mode, OWN_ADDRESS, Radio, Scan};
 use casement_core::{Millis, NotJoined};
 use casement_net::sntp;
@@ -209,6 +209,7 @@ impl Work<'_> {
             Mode::Station | Mode::Trying => Config::Station(station),
         };
         self.controller.set_config(&config)?;
+        face::portal(Some(own).filter(|_| mode == Mode::Portal));
         match mode {
             Mode::Portal => info!("own network {}: http://{OWN_ADDRESS}/", own.ssid()),
             Mode::Station => RESTART_RADIO.reset(),

@@ -4,8 +4,9 @@ use crate::board::{self, Power};
 use crate::now;
 use casement_core::power::{AXP, AXP_ID, Rails, Step, Write};
 use casement_core::{Ambience, Millis};
-use casement_proto::Band;
-use casement_screen::{Face, Facts, Panel};
+use casement_proto::{Band, Version};
+use casement_screen::face::Portal;
+use casement_screen::{Face, Facts, Panel, Stage};
 use embassy_time::{Delay, Duration, Timer, with_timeout};
 use embedded_hal_bus::spi::{ExclusiveDevice, NoDelay};
 use esp_hal::gpio::{AnyPin, DriveMode, Level, Output, OutputConfig};
@@ -50,6 +51,8 @@ pub struct Glass {
     target: Target,
     panel: Panel,
     face: Face,
+    /// Everything that anybody told.
+    facts: Facts,
     supply: Supply,
     /// Stays high as long as this lives.
     _card: Option<Output<'static>>,
@@ -112,11 +115,31 @@ impl Glass {
         let target = target.inspect_err(|error| warn!("no screen: {error:?}")).ok()?;
         let (changed, drawn) = (true, now());
         let panel = Panel::new();
-        Some(Self { target, panel, face, supply, _card, changed, drawn, lit: None, buzzing: None })
+        let facts = Facts::default();
+        Some(Self { target, panel, face, facts, supply, _card, changed, drawn, lit: None, buzzing: None })
     }
 
+    /// Takes what the driver knows.
     pub fn look(&mut self, facts: &Facts) {
-        self.face.look(facts, now());
+        let (portal, update) = (self.facts.portal.take(), self.facts.update);
+        self.facts = Facts { portal, update, ..facts.clone() };
+        self.tell();
+    }
+
+    /// Takes what the radio does.
+    pub fn portal(&mut self, portal: Option<Portal>) {
+        self.facts.portal = portal;
+        self.tell();
+    }
+
+    /// Takes how an update goes.
+    pub fn update(&mut self, update: Option<(Version, Stage)>) {
+        self.facts.update = update;
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        self.face.look(&self.facts, now());
         self.changed = true;
     }
 

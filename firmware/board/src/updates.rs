@@ -4,7 +4,7 @@
 //! connection has the updates, too: there is memory for one TLS session.
 
 use crate::flash::{self, Flash, Partition};
-use crate::now;
+use crate::{face, now};
 use casement_core::keep::Keep;
 use casement_core::update::otadata::Otadata;
 use casement_core::update::runner::{Keys, Next, Places, Runner, keys};
@@ -74,6 +74,7 @@ pub fn start(flash: &'static Flash, settings: &DeviceSettings, board: &str, rand
     }
     let (runner, next) = Runner::start(who, places, settings.update, keys, now(), random.random());
     obey(next);
+    face::update(runner.updater());
     info!("firmware {} in slot {:?}, {:?}", who.version, who.slot, runner.updater().kept());
     Updates { runner: Some(runner), random, restart: false }
 }
@@ -112,6 +113,7 @@ impl Updates {
         let (version, stumble) = (runner.updater().offered_version(), runner.updater().stumble());
         obey(runner.work(client, target, now, chance).await);
         let updater = runner.updater();
+        face::update(updater);
         if updater.stumble() != stumble {
             info!("update: {:?}", updater.stumble());
         }
@@ -140,6 +142,7 @@ impl Updates {
         let chance = self.chance();
         if let Some(runner) = &mut self.runner {
             self.restart |= runner.uploaded(worked, now(), chance) == Next::Restart;
+            face::update(runner.updater());
         }
     }
 
