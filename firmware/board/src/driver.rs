@@ -4,11 +4,11 @@ use crate::baselines::Baselines;
 use crate::flash::{Flash, Partition};
 use crate::uploads::{BATCH_MAX, Counter, Job};
 use crate::web::{Sheet, WRITTEN};
-use crate::{carry, now, radio, setup, updates};
+use crate::{carry, face, now, radio, setup, updates};
 use casement_core::clock::Source;
 use casement_core::keep::Keep;
 use casement_core::queue::{self, Queue, next_boot};
-use casement_core::{Ack, Clock, Display, Event, Mark, Memory, Millis, Node, NotJoined, Vitals, page};
+use casement_core::{Ack, Clock, Display, Event, Mark, Memory, Millis, Node, NotJoined, Press, Vitals, page};
 use casement_net::clock;
 use casement_proto::DeviceSettings;
 use casement_proto::wire::DeviceHealth;
@@ -35,6 +35,8 @@ pub enum News {
     Visit(&'static mut Sheet),
     /// New settings are kept, and count from the next start on.
     StartAnew,
+    /// A person pressed the button.
+    Button(Press),
 }
 
 /// Reports of other tasks. They wait while it is full.
@@ -80,6 +82,8 @@ pub struct Driver<I> {
     /// Where the last good time is kept.
     time: Option<Keep<Partition>>,
     watchdog: Rwdt,
+    /// What people see.
+    face: face::Teller,
     vitals: Vitals<'static>,
     heap_free_min: u32,
     /// Last reading of the batch on its way.
@@ -129,6 +133,7 @@ impl<I: I2c> Driver<I> {
             baselines,
             time,
             watchdog,
+            face: face::Teller::new(settings.brightness_percent()),
             vitals,
             heap_free_min: u32::MAX,
             mark: None,
@@ -152,6 +157,8 @@ impl<I: I2c> Driver<I> {
                 self.baselines.save(baseline);
             }
             let (wake_at, limit) = self.settle(&mut events);
+            let on_flash = matches!(self.store, Store::Flash(_));
+            self.face.tell(&self.node, self.kit.fitted(now()), on_flash);
             if let (Some(limit), Some(counter), Some(job)) = (limit, counter, idle.take()) {
                 self.fill(job, limit);
                 if job.readings.is_empty() {
@@ -184,6 +191,7 @@ impl<I: I2c> Driver<I> {
                     Event::Due
                 }
                 Either3::Second(News::StartAnew) => self.restart(),
+                Either3::Second(News::Button(press)) => Event::Button(press),
                 Either3::Third((job, result)) => {
                     idle = Some(job);
                     Event::Uploaded { sent: self.sent, result }
@@ -218,14 +226,10 @@ impl<I: I2c> Driver<I> {
             if actions.provision {
                 radio::open_portal();
             }
+            self.face.obey(&actions);
             if let Some(display) = actions.show {
                 self.shown = display;
-                // Here come the screen and the light.
                 info!("{display:?}");
-            }
-            if let Some(ambience) = actions.ambience {
-                // Here comes the brightness of both. Sound and the next screen have no driver yet, either.
-                info!("{ambience:?}");
             }
             if actions.reconnect {
                 REJOIN.signal(());

@@ -5,6 +5,9 @@
 //! | [`baselines`] | what gas sensors have learned, through a restart |
 //! | [`carry`] | the date, through a restart |
 //! | [`board`] | pins and parts of each board, as data |
+//! | [`face`] | light, button and screen: what people see and touch |
+//! | [`lamp`] | the light |
+//! | `screen` | the screen, its light and its power, on boards that have one |
 //! | [`flash`] | partitions, as the regions the core keeps things in |
 //! | [`setup`] | settings: kept ones, those that were flashed beside the firmware, and those that are tried |
 //! | [`improv`] | settings over the serial line |
@@ -20,9 +23,13 @@ mod baselines;
 mod board;
 mod carry;
 mod driver;
+mod face;
 mod flash;
 mod improv;
+mod lamp;
 mod radio;
+#[cfg(feature = "screen")]
+mod screen;
 mod setup;
 mod updates;
 mod uploads;
@@ -111,6 +118,15 @@ async fn main(spawner: Spawner) -> ! {
         reset: reset_words(reset),
         ..Vitals::default()
     };
+    let parts = face::Parts {
+        light: board.light,
+        buttons: board.buttons,
+        #[cfg(feature = "screen")]
+        screen: board.screen,
+        #[cfg(feature = "screen")]
+        face: casement_screen::Face::new(settings, env!("CARGO_PKG_VERSION"), board.name),
+    };
+    spawner.spawn(face::run(parts).expect("it is spawned once"));
     let kit = Kit::new(Bus::new(bus, Delay), setup::of_sensors(settings));
     let mut driver = driver::Driver::new(flash, settings, kit, rtc.rwdt, vitals, chance());
 

@@ -2,12 +2,12 @@
 
 use crate::driver::{NEWS, News, REJOIN, RESTART_RADIO};
 use crate::setup::Setup;
-use crate::{now, uploads};
+use crate::{face, now, uploads};
 use casement_core::radio::{Event, Mode, OWN_ADDRESS, Radio, Scan};
 use casement_core::{Millis, NotJoined};
 use casement_net::sntp;
 use casement_proto::device_settings::Wifi;
-use core::sync::atomic::{AtomicI32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use embassy_futures::select::{Either, Either3, select, select3};
 use embassy_net::dns::DnsQueryType;
 use embassy_net::udp::{PacketMetadata, UdpSocket};
@@ -209,6 +209,7 @@ impl Work<'_> {
             Mode::Station | Mode::Trying => Config::Station(station),
         };
         self.controller.set_config(&config)?;
+        face::portal(Some(own).filter(|_| mode == Mode::Portal));
         match mode {
             Mode::Portal => info!("own network {}: http://{OWN_ADDRESS}/", own.ssid()),
             Mode::Station => RESTART_RADIO.reset(),
@@ -401,13 +402,24 @@ pub fn rssi() -> Option<i8> {
 
 static RSSI: AtomicI32 = AtomicI32::new(0);
 
+/// The address in the network; `None` without one.
+#[cfg(feature = "screen")]
+pub fn address() -> Option<[u8; 4]> {
+    Some(ADDRESS.load(Ordering::Relaxed).to_be_bytes()).filter(|address| *address != [0; 4])
+}
+
+static ADDRESS: AtomicU32 = AtomicU32::new(0);
+
 /// Tells the driver when the network comes and goes.
 #[embassy_executor::task]
 pub async fn watch(stack: Stack<'static>) {
     loop {
         stack.wait_config_up().await;
+        let address = stack.config_v4().map(|config| config.address.address().to_bits());
+        ADDRESS.store(address.unwrap_or(0), Ordering::Relaxed);
         NEWS.send(News::Link(true)).await;
         stack.wait_config_down().await;
+        ADDRESS.store(0, Ordering::Relaxed);
         NEWS.send(News::Link(false)).await;
     }
 }

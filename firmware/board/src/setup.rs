@@ -126,6 +126,5 @@ pub fn of_sensors(settings: &DeviceSettings) -> Tuning {
 
 /// The part that the state machine takes.
 pub fn of_node(settings: &DeviceSettings) -> Settings {
-    let node = Settings::new(settings.period_ms(), settings.batch(), settings.profile.id).unwrap_or_default();
-    node.light_from_estimate(settings.light_from_estimate())
+    Settings::from(settings)
 }

@@ -4,19 +4,17 @@
 //! connection has the updates, too: there is memory for one TLS session.
 
 use crate::flash::{self, Flash, Partition};
-use crate::now;
+use crate::{face, now};
 use casement_core::keep::Keep;
 use casement_core::update::otadata::Otadata;
 use casement_core::update::runner::{Keys, Next, Places, Runner, keys};
-use casement_core::update::{FetchError, Identity, Refusal, Slot, Updater};
+use casement_core::update::{FetchError, Identity, Refusal, Slot};
 use casement_core::uplink::Target;
 use casement_core::{Node, Region};
 use casement_proto::release::UPDATE_STATUS_BYTES_MAX;
 use casement_proto::{BoardId, DeviceSettings};
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicBool, Ordering};
-use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
-use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Instant, Timer};
 use embedded_svc::http::client::asynch::{Client, Connection};
 use esp_hal::rng::Rng;
@@ -53,9 +51,6 @@ pub struct Updates {
 
 /// What there is to tell of an update.
 type Told = (Option<Said>, Option<Refusal>, Option<FetchError>);
-
-/// How the update goes, whenever that changes: for the screen.
-pub static GOING: Signal<CriticalSectionRawMutex, Updater> = Signal::new();
 
 /// How long the driver gets for that. Readings that it does not let go of are sent again, and known there.
 const LET_GO: Duration = Duration::from_secs(1);
@@ -175,7 +170,7 @@ impl Updates {
             }
             (None, None, _) => {}
         }
-        GOING.signal(updater.clone());
+        face::update(updater);
         self.told = Some(told);
     }
 

@@ -10,8 +10,10 @@
 //! | [`uplink`] | one upload over any [`embedded_svc`] HTTP connection, and the back-off between uploads |
 //! | [`clock`] | what time it is, and whom to believe |
 //! | [`liveness`] | what to do when nothing comes back |
+//! | [`button`] | presses from what a contact says: bounces out, short and long told apart |
 //! | [`light`] | colour and blink pattern of the light |
 //! | [`http`] | requests and answers of both pages, over any connection |
+//! | [`power`] | power chips of boards with a screen: which register does what |
 //! | [`improv`] | Wi-Fi and settings over the serial line |
 //! | [`page`] | the page that a device shows in the local network, and `/json` |
 //! | [`portal`] | the form in the device's own network, for phones |
@@ -29,6 +31,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod button;
 pub mod clock;
 pub mod http;
 pub mod improv;
@@ -38,6 +41,7 @@ pub mod liveness;
 pub mod node;
 pub mod page;
 pub mod portal;
+pub mod power;
 pub mod queue;
 pub mod radio;
 pub mod record;
@@ -47,6 +51,7 @@ mod torn;
 pub mod update;
 pub mod uplink;
 
+pub use button::Button;
 pub use clock::Clock;
 pub use light::{Light, Pattern};
 pub use node::{

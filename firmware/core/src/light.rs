@@ -82,6 +82,15 @@ impl Light {
         }
         self.rgb.map(|part| u8::try_from(u16::from(part) * u16::from(brightness) / 255).unwrap_or(part))
     }
+
+    /// The same for a lamp whose light grows in proportion to its value, as that of an LED does. The colours above are
+    /// meant as screens show them, whose light grows with a power of 2.2 (IEC 61966-2-1); without this the yellow would be
+    /// green and the blue pale. The square is near enough for an eye.
+    pub fn lamp(&self, now: Millis, brightness: u8) -> [u8; 3] {
+        let [red, green, blue] = self.rgb;
+        let square = |part: u8| u8::try_from(u16::from(part) * u16::from(part) / 255).unwrap_or(part);
+        Self { rgb: [square(red), square(green), square(blue)], ..*self }.at(now, brightness)
+    }
 }
 
 #[cfg(test)]
@@ -132,5 +141,19 @@ mod tests {
         assert_eq!(light.at(Millis(0), 255), SOON);
         assert_eq!(light.at(Millis(0), 0), [0; 3]);
         assert_eq!(light.at(Millis(1_500), 255), [0; 3]);
+    }
+
+    #[test]
+    fn a_lamp_gives_the_light_that_a_screen_would() {
+        for light in [of(Some(Band::Good), None), of(Some(Band::Soon), None), of(Some(Band::Now), None)] {
+            for (lamp, screen) in light.lamp(Millis(0), 255).into_iter().zip(light.rgb) {
+                let wanted = (f64::from(screen) / 255.0).powf(2.2) * 255.0;
+                assert!((f64::from(lamp) - wanted).abs() <= 10.0, "{screen}: {lamp} for {wanted}");
+            }
+            assert_eq!(light.lamp(Millis(0), 0), [0; 3]);
+            // As dim as a device can be set, it is still on.
+            assert!(light.lamp(Millis(0), 13).iter().any(|part| *part > 0));
+        }
+        assert_eq!(of(Some(Band::Soon), None).lamp(Millis(1_500), 255), [0; 3]);
     }
 }

@@ -93,8 +93,13 @@ impl Settings {
     /// quiet hours.
     pub fn is_quiet(&self, unix_ms: Option<i64>) -> bool {
         let (Some(hours), Some(unix_ms)) = (self.quiet, unix_ms) else { return false };
-        let local_min = unix_ms.div_euclid(60_000).saturating_add(i64::from(self.utc_offset_min));
-        u16::try_from(local_min.rem_euclid(24 * 60)).is_ok_and(|minute| hours.holds(minute))
+        hours.holds(self.local_minute(unix_ms))
+    }
+
+    /// The minute of the day on the wall of the place, 0 to 1,439, at a moment in milliseconds since 1970.
+    pub fn local_minute(&self, unix_ms: i64) -> u16 {
+        let minutes = unix_ms.div_euclid(60_000).saturating_add(i64::from(self.utc_offset_min));
+        u16::try_from(minutes.rem_euclid(24 * 60)).unwrap_or(0)
     }
 }
 

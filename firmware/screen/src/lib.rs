@@ -2,7 +2,9 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`face`] | which page when: from what a driver knows to a view |
 //! | [`view`] | what is to be shown: the page, the time, the palette |
+//! | `past` | the past of the number, averaged over equal spaces |
 //! | `page` | one file per page: where its parts stand on large and on small screens |
 //! | `words` | every word |
 //! | `trouble` | which of them stands for what the core says is wrong |
@@ -10,7 +12,8 @@
 //! | `scene` | parts over a ground, and how a piece of it becomes pixels |
 //! | `palette` `font` `shape` `chart` `qr` | colours, letters, signs, the past as a line, codes for phones |
 //!
-//! A screen is a pure function of a [`View`] and a size: nothing is read, kept or allocated. It adapts to the size of
+//! A screen is a pure function of a [`View`] and a size: nothing is read, kept or allocated. Only [`Face`], which chooses the
+//! view, remembers something. It adapts to the size of
 //! the target, not to a board's name. The same code draws on a chip, in the tests and for a virtual device.
 //!
 //! The look is the dashboard's: a pane of air whose ground says how it is, the number first, and a shape and a word
@@ -33,10 +36,12 @@ extern crate self as casement_screen;
 extern crate std;
 
 mod chart;
+pub mod face;
 mod font;
 mod page;
 mod palette;
 mod panel;
+mod past;
 mod qr;
 mod said;
 mod scene;
@@ -50,6 +55,7 @@ mod words;
 #[expect(dead_code, reason = "the pictures use the rest")]
 mod gallery;
 
+pub use face::{Face, Facts};
 pub use panel::{Panel, draw};
 pub use said::said;
 pub use view::{

@@ -51,6 +51,20 @@ pub enum Page<'a> {
     About(About<'a>),
 }
 
+impl Page<'_> {
+    /// A word for logs, and for telling one kind from another.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Air(_) => "air",
+            Self::Setup(_) => "setup",
+            Self::Joining(_) => "joining",
+            Self::Update(_) => "update",
+            Self::SelfTest(_) => "self-test",
+            Self::About(_) => "about",
+        }
+    }
+}
+
 /// The air, and what stands beside the number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Air<'a> {

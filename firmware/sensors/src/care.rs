@@ -183,6 +183,17 @@ impl Care {
         }
     }
 
+    /// Milliseconds until warming up, conditioning or calibrating is over; `None` when it is not, or nobody knows.
+    pub(crate) fn remaining_ms(&self, now: Millis) -> Option<u64> {
+        let of = |whole_ms: u32| Some(u64::from(whole_ms).saturating_sub(self.running_ms(now)));
+        match self.state(false, now) {
+            State::Calibrating => self.calibrating_until.map(|until| until.since(now)),
+            State::WarmingUp => self.running.and_then(|_| of(self.spec.warm_up_ms)),
+            State::Conditioning => of(self.spec.conditioning_ms),
+            State::Ok | State::Suspect | State::Failed => None,
+        }
+    }
+
     fn last_news(&self) -> Millis {
         let latest = self.latest.as_ref().map_or(Millis(0), |latest| latest.at);
         latest.max(self.running.unwrap_or(Millis(0)))
@@ -260,10 +271,13 @@ mod tests {
     fn it_warms_up_then_is_trusted() {
         let mut care = running();
         assert_eq!(state(&care, 5_000), Ok(None));
+        assert_eq!(care.remaining_ms(Millis(15_000)), Some(45_000));
         care.polled(co2(600.0), Millis(59_999));
         assert_eq!(state(&care, 59_999), Ok(Some(State::WarmingUp)));
         care.polled(co2(601.0), Millis(60_000));
         assert_eq!(state(&care, 60_000), Ok(Some(State::Ok)));
+        assert_eq!(care.remaining_ms(Millis(60_000)), None);
+        assert_eq!(Care::new(&CO2, None, Millis(0)).remaining_ms(Millis(9)), None, "it does not run yet");
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub struct Fitted {
     pub serial: Option<u64>,
     /// How far to trust it, or what is wrong with it.
     pub state: Result<State, Fault>,
+    /// Milliseconds until warming up, conditioning or calibrating is over; `None` when it is not, or nobody knows.
+    pub remaining_ms: Option<u64>,
     /// Faults since it was found.
     pub faults: u32,
 }
@@ -343,6 +345,7 @@ impl<T> Slot<T> {
             place: self.place,
             serial: self.serial,
             state,
+            remaining_ms: self.care.remaining_ms(now),
             faults: self.care.faults(),
         }
     }

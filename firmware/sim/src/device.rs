@@ -395,7 +395,8 @@ impl Board<'_> {
                 return Ok(Ended::Restart);
             }
             let now = running.now(&world);
-            if running.seen.look(&running.node, &kit, running.radio.mode(), running.updates.updater(), now) {
+            let radio = (running.radio.mode(), link);
+            if running.seen.look(&running.node, &kit, radio, running.updates.updater(), now) {
                 around.note(&Note::Seen(&running.seen), world.unix_ms());
             }
             let bytes = around.serial_read();
@@ -634,7 +635,7 @@ impl Running<'_> {
         let view = page::View {
             device: self.settings.device.as_ref().map_or("sim", |device| device.as_str()),
             room: &self.settings.room,
-            display: self.seen.display,
+            display: self.seen.facts.display,
             values: self.node.latest(now),
             trouble: self.node.trouble(now),
             unix_ms: self.node.unix_ms(now),
@@ -677,7 +678,10 @@ impl Running<'_> {
             let _best_effort = time.store(&unix_ms.to_le_bytes());
         }
         if let Some(display) = actions.show {
-            self.seen.display = display;
+            self.seen.facts.display = display;
+        }
+        if actions.next_screen {
+            self.seen.turn(self.now(world));
         }
         if actions.provision {
             let _opens = self.radio.handle(radio::Event::Open, self.now(world));

@@ -4,10 +4,11 @@ use crate::scd41::Scd41;
 use crate::time::World;
 use casement_core::radio::Mode;
 use casement_core::update::Updater;
-use casement_core::{Display, Millis, Node, NotJoined, Trouble as Cause};
+use casement_core::{Millis, Node, Trouble as Cause};
 use casement_proto::device_settings::Wifi;
 use casement_proto::{DeviceSettings, Version};
-use casement_screen::{Air, Clock, Joining, Page, Setup, Stage, Step, Theme, Trouble, Update, View, draw};
+use casement_screen::face::{Network, Portal, SENSORS_MAX, Sensor};
+use casement_screen::{Face, Facts, Stage, Trouble, draw};
 use casement_sensors::Kit;
 use embedded_graphics::Pixel;
 use embedded_graphics::pixelcolor::Rgb565;
@@ -16,43 +17,52 @@ use std::convert::Infallible;
 use std::io;
 use std::path::Path;
 
-/// Everything that a screen is drawn from, owned.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// The screen of a device: the face that boards have, too, and what it was told.
+#[derive(Clone, Debug)]
 pub struct Seen {
-    /// What the node wants shown.
-    pub display: Display,
+    /// What the device knows. The driver tells what the node wants shown.
+    pub facts: Facts,
     /// What the core says is wrong.
     pub cause: Option<Cause>,
     /// What the screen says about it.
     pub trouble: Option<Trouble>,
     /// How an update goes: the version it is about, and how far it came.
     pub update: Option<(Version, Stage)>,
-    /// When that changed, by the time of this start.
-    update_at: Millis,
-    running: Version,
-    room: String,
+    face: Face,
     /// The network that is set.
     network: String,
-    /// Name and password of the device's own network.
-    own: (String, String),
-    /// Whether that is open.
-    portal: bool,
-    utc_offset_min: i16,
-    clock: Option<(u8, u8)>,
+    /// The device's own network.
+    own: Option<Portal>,
+    page: &'static str,
     now: Millis,
-    sensor: Option<&'static str>,
-    temperature_dc: Option<i16>,
-    humidity_pct: Option<u8>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            facts: Facts::default(),
+            cause: None,
+            trouble: None,
+            update: None,
+            face: Face::new(&DeviceSettings::default(), env!("CARGO_PKG_VERSION"), "sim"),
+            network: String::new(),
+            own: None,
+            page: "",
+            now: Millis(0),
+        }
+    }
 }
 
 impl Seen {
     /// The screen of a device with these settings, before it has anything to show.
     pub fn new(settings: &DeviceSettings, own: &Wifi) -> Self {
         Self {
-            room: settings.room.to_string(),
+            face: Face::new(settings, env!("CARGO_PKG_VERSION"), "sim"),
             network: settings.wifi.as_ref().map_or("", Wifi::ssid).to_string(),
-            own: (own.ssid().to_string(), own.password().to_string()),
-            utc_offset_min: settings.utc_offset_min(),
+            own: Some(Portal {
+                network: own.ssid().try_into().unwrap_or_default(),
+                password: own.password().try_into().unwrap_or_default(),
+            }),
             ..Self::default()
         }
     }
@@ -64,41 +74,45 @@ impl Seen {
 
     /// Whether the set-up portal is open.
     pub fn is_portal(&self) -> bool {
-        self.portal
+        self.facts.portal.is_some()
     }
 
-    /// Looks again. `true` when there is something new, the time of day aside.
+    /// Turns to the next page.
+    pub fn turn(&mut self, now: Millis) {
+        self.face.turn(now);
+    }
+
+    /// Looks again. `true` when there is something new, times aside.
     pub fn look(
         &mut self,
         node: &Node,
         kit: &Kit<Scd41, World>,
-        mode: Mode,
+        (mode, link): (Mode, bool),
         updater: &Updater,
         now: Millis,
     ) -> bool {
-        let before = Self { clock: None, ..self.clone() };
-        let update = Stage::of(updater);
-        if update != self.update {
-            (self.update, self.update_at) = (update, now);
-        }
-        self.running = updater.identity().version;
-        self.now = now;
-        let unix_ms = node.unix_ms(now);
-        self.portal = mode == Mode::Portal;
-        self.cause = node.trouble(now);
-        self.trouble = self.cause.and_then(|cause| Trouble::of(cause, unix_ms.is_some()));
-        self.sensor = kit.fitted(now).next().map(|fitted| fitted.spec.name);
-        let latest = |name: &str| {
-            let values = node.latest(now)?;
-            values.iter().find(|(quantity, _)| quantity.name() == name).map(|(_, value)| *value)
-        };
-        self.temperature_dc = latest("temperature").map(|value| (value * 10.0).round() as i16);
-        self.humidity_pct = latest("humidity").map(|value| value.round() as u8);
-        let minute = unix_ms.map(|unix_ms| {
-            (unix_ms.div_euclid(60_000) + i64::from(self.utc_offset_min)).rem_euclid(24 * 60) as u16
-        });
-        let is_new = Self { clock: None, now: before.now, ..self.clone() } != before;
-        self.clock = minute.map(|minute| ((minute / 60) as u8, (minute % 60) as u8));
+        let told = self.facts.clone();
+        self.facts.look(node, now);
+        self.facts.sensors = kit
+            .fitted(now)
+            .take(SENSORS_MAX)
+            .map(|it| Sensor {
+                name: it.spec.name,
+                serial: it.serial,
+                state: it.state,
+                remaining_ms: it.remaining_ms,
+            })
+            .collect();
+        self.facts.on_flash = true;
+        self.facts.network = if link { Network::Address([127, 0, 0, 1]) } else { Network::Away };
+        self.facts.portal = self.own.clone().filter(|_| mode == Mode::Portal);
+        self.facts.update = Stage::of(updater);
+        self.update = self.facts.update;
+        (self.cause, self.trouble, self.now) = (node.trouble(now), self.facts.trouble, now);
+        self.face.look(&self.facts, now);
+        let page = self.face.show(now, |view| view.page.name());
+        let is_new = timeless(&self.facts) != timeless(&told) || page != self.page;
+        self.page = page;
         is_new
     }
 
@@ -108,32 +122,7 @@ impl Seen {
     /// The file cannot be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let mut frame = Frame { pixels: vec![[0; 3]; (WIDTH * HEIGHT) as usize] };
-        let versions =
-            self.update.map(|(version, stage)| (version.to_string(), self.running.to_string(), stage));
-        let versions = versions.filter(|(_, _, stage)| {
-            !matches!(stage, Stage::Failed(_)) || self.now.since(self.update_at) < FAILED_SHOWN_MS
-        });
-        let (network, password) = (self.own.0.as_str(), self.own.1.as_str());
-        let page = match (&versions, self.cause) {
-            _ if self.portal => Page::Setup(Setup { network, password, url: "http://192.168.4.1/" }),
-            (Some((version, running, stage)), _) => Page::Update(Update { version, running, stage: *stage }),
-            (None, Some(Cause::NotJoined(why))) => Page::Joining(Joining {
-                network: &self.network,
-                step: if why == NotJoined::Address { Step::Address } else { Step::Network },
-                trouble: self.trouble,
-            }),
-            (None, _) => Page::Air(Air {
-                display: self.display,
-                trouble: self.trouble,
-                sensor: self.sensor,
-                temperature_dc: self.temperature_dc,
-                humidity_pct: self.humidity_pct,
-                ..Air::default()
-            }),
-        };
-        let clock = self.clock.map(|(hour, minute)| Clock { hour, minute });
-        let name = if self.room.is_empty() { "Casement" } else { &self.room };
-        let Ok(()) = draw(&View { name, clock, theme: Theme::Light, page }, &mut frame);
+        let Ok(()) = self.face.clone().show(self.now, |view| draw(view, &mut frame));
         let mut encoder = png::Encoder::new(std::fs::File::create(path)?, WIDTH, HEIGHT);
         encoder.set_color(png::ColorType::Rgb);
         let mut writer = encoder.write_header()?;
@@ -141,8 +130,13 @@ impl Seen {
     }
 }
 
-/// How long a failed update is shown; then the air is.
-const FAILED_SHOWN_MS: u64 = 600_000;
+/// What is known, without what passes by itself.
+fn timeless(facts: &Facts) -> Facts {
+    let mut facts = Facts { started_unix_ms: None, ..facts.clone() };
+    facts.sensors.iter_mut().for_each(|sensor| sensor.remaining_ms = None);
+    facts
+}
+
 const WIDTH: u32 = 320;
 const HEIGHT: u32 = 240;
 

@@ -1,6 +1,7 @@
 //! What each board has, as data: one file per board, and one feature.
 //!
-//! A new board is a file here, a line below and a feature in `Cargo.toml`. A pin that the chip does not have does not
+//! A new board is a file here, a line below and a feature in `Cargo.toml`, which names the feature `screen` for a board with
+//! one. A pin that the chip does not have does not
 //! compile. Pins are from M5Stack's pages of each board and from the tables in M5Unified, their own library for all
 //! of them (`src/M5Unified.cpp`, `_pin_table_i2c_ex_in`); the comment in each file names its page.
 
@@ -8,7 +9,7 @@ use esp_hal::gpio::AnyPin;
 #[cfg(not(feature = "esp32"))]
 use esp_hal::peripherals::USB_DEVICE;
 use esp_hal::peripherals::{
-    ADC1, AES, FLASH, FROM_CPU_INTR0, I2C0, RNG, RSA, RTC_TIMER, SHA, TIMG0, UART0, WIFI,
+    ADC1, AES, FLASH, FROM_CPU_INTR0, I2C0, RMT, RNG, RSA, RTC_TIMER, SHA, TIMG0, UART0, WIFI,
 };
 
 /// A board taken apart: what is where, and the parts of the chip that the firmware uses.
@@ -34,6 +35,55 @@ pub struct Board {
     pub sha: SHA<'static>,
     pub timers: TIMG0<'static>,
     pub wifi: WIFI<'static>,
+    /// A lamp of its own, SK6812 or WS2812.
+    pub light: Option<Light>,
+    /// Pins that a button connects to ground; more than one where variants of a board differ.
+    pub buttons: [Option<AnyPin<'static>>; 2],
+    #[cfg(feature = "screen")]
+    pub screen: Screen,
+}
+
+/// A lamp that takes its colour over one wire.
+pub struct Light {
+    pub data: AnyPin<'static>,
+    /// High while the lamp has power; `None` where it always has.
+    pub power: Option<AnyPin<'static>>,
+    pub rmt: RMT<'static>,
+}
+
+/// A screen on SPI; its controller is the type `Model`.
+#[cfg(feature = "screen")]
+pub struct Screen {
+    /// Pixels across and down.
+    pub size: (u16, u16),
+    /// Where in the controller's memory the first of them is.
+    pub offset: (u16, u16),
+    /// Whether the panel shows the opposite of what it is told.
+    pub inverted: bool,
+    pub sck: AnyPin<'static>,
+    pub mosi: AnyPin<'static>,
+    pub cs: AnyPin<'static>,
+    pub dc: AnyPin<'static>,
+    pub power: Power,
+    /// Selects a memory card on the same wires, which is not to listen.
+    pub card: Option<AnyPin<'static>>,
+    pub spi: esp_hal::peripherals::SPI2<'static>,
+    /// For the chips on a board's inner bus.
+    pub inner: esp_hal::peripherals::I2C1<'static>,
+    /// For a backlight on a pin.
+    pub ledc: esp_hal::peripherals::LEDC<'static>,
+}
+
+/// Where a screen's reset and light come from. See [`casement_core::power`] for what hangs on power chips.
+#[cfg(feature = "screen")]
+#[allow(dead_code, reason = "a board has one of them")]
+pub enum Power {
+    /// From pins.
+    Pins { reset: AnyPin<'static>, backlight: AnyPin<'static> },
+    /// From the power chip of a Core2, on its inner bus, where the touch sensor is, too.
+    Core2 { sda: AnyPin<'static>, scl: AnyPin<'static> },
+    /// The same for a CoreS3.
+    CoreS3 { sda: AnyPin<'static>, scl: AnyPin<'static> },
 }
 
 /// The serial line that a computer is plugged into, as far as it is listened to.
@@ -62,7 +112,24 @@ macro_rules! u0rxd {
 
 /// Writes the function `take` of a board's file from its data.
 macro_rules! board {
-    (name: $name:literal, sda: $sda:ident, scl: $scl:ident) => {
+    (
+        name: $name:literal, sda: $sda:ident, scl: $scl:ident
+        $(, light: { data: $data:ident $(, power: $lamp:ident)? })?
+        $(, button: $button:ident $(or $other:ident)?)?
+        $(, screen: {
+            model: $model:ident, size: $size:expr, offset: $offset:expr, inverted: $inverted:literal,
+            sck: $sck:ident, mosi: $mosi:ident, cs: $cs:ident, dc: $dc:ident,
+            power: $power:ident { $($role:ident: $pin:ident),+ }
+            $(, card: $card:ident)?
+        })?
+    ) => {
+        $(
+            /// The screen's controller.
+            pub type Model = mipidsi::models::$model;
+            /// The same, to be started.
+            pub const MODEL: Model = mipidsi::models::$model;
+        )?
+
         /// What the board is called.
         pub const NAME: &str = $name;
 
@@ -89,6 +156,29 @@ macro_rules! board {
                 sha: chip.SHA,
                 timers: chip.TIMG0,
                 wifi: chip.WIFI,
+                light: None $(.or(Some(super::Light {
+                    data: chip.$data.into(),
+                    power: None $(.or(Some(chip.$lamp.into())))?,
+                    rmt: chip.RMT,
+                })))?,
+                buttons: [
+                    None $(.or(Some(chip.$button.into())))?,
+                    None $($(.or(Some(chip.$other.into())))?)?,
+                ],
+                $(screen: super::Screen {
+                    size: $size,
+                    offset: $offset,
+                    inverted: $inverted,
+                    sck: chip.$sck.into(),
+                    mosi: chip.$mosi.into(),
+                    cs: chip.$cs.into(),
+                    dc: chip.$dc.into(),
+                    power: super::Power::$power { $($role: chip.$pin.into()),+ },
+                    card: None $(.or(Some(chip.$card.into())))?,
+                    spi: chip.SPI2,
+                    inner: chip.I2C1,
+                    ledc: chip.LEDC,
+                },)?
             }
         }
     };
@@ -113,4 +203,6 @@ macro_rules! board {
 )]
 mod chosen;
 
+#[cfg(feature = "screen")]
+pub use chosen::{MODEL, Model};
 pub use chosen::{NAME, take};

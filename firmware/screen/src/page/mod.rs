@@ -100,4 +100,4 @@ fn line(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -19,7 +19,7 @@ use std::vec::Vec;
 const SIZES: [Size; 5] =
     [Size::new(320, 240), Size::new(128, 128), Size::new(135, 240), Size::new(240, 240), Size::new(480, 320)];
 
-const TROUBLES: [Trouble; 19] = [
+pub(crate) const TROUBLES: [Trouble; 19] = [
     Trouble::NetworkMissing,
     Trouble::NetworkPassword,
     Trouble::NoAddress,
