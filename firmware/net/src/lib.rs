@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`https`] | one kept connection to one gateway: name, TCP, TLS, HTTP/1.1, each with its time-out |
+//! | `secure` | what it is made of: name, TCP and TLS, each with its time-out |
 //! | [`roots`] | whom to trust: Let's Encrypt, or a certificate authority of one's own |
 //! | [`clock`] | the date that certificates are held against |
 //! | [`fault`] | what went wrong, in words for a small screen |
@@ -23,6 +24,7 @@ pub mod fault;
 pub mod head;
 pub mod https;
 pub mod roots;
+mod secure;
 pub mod sntp;
 
 pub use fault::{CertificateFault, Fault};
