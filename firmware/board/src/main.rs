@@ -8,7 +8,7 @@
 //! | [`setup`] | settings: kept ones, and those that were flashed beside the firmware |
 //! | [`radio`] | Wi-Fi, and the date from time servers |
 //! | [`driver`] | the core's state machine: events in, actions out |
-//! | [`uploads`] | batches to the gateway, over `casement-net` |
+//! | [`uploads`] | batches to the gateway or a broker, over `casement-net` |
 #![no_std]
 #![no_main]
 
@@ -21,7 +21,7 @@ mod setup;
 mod uploads;
 
 use casement_core::{Millis, Vitals};
-use casement_net::{Gateway, Trust};
+use casement_net::{Peer, Trust};
 use casement_sensors::{Bus, Kit};
 use core::cell::RefCell;
 use edge_nal_embassy::{Tcp, TcpBuffers};
@@ -91,7 +91,7 @@ async fn main(spawner: Spawner) -> ! {
     let kit = Kit::new(Bus::new(bus, Delay), setup::of_sensors(&settings));
     let mut driver = driver::Driver::new(flash, &settings, kit, rtc.rwdt, vitals, chance());
 
-    let (Some(wifi), Some(url), Some(token)) = (&settings.wifi, &settings.gateway, &settings.token) else {
+    let (Some(wifi), Some(peer)) = (&settings.wifi, Peer::of(&settings)) else {
         // Here comes Improv over serial. Without it a device that knows no network samples, shows and keeps.
         warn!("no network is set: readings are kept");
         driver.run(None).await
@@ -136,11 +136,10 @@ async fn main(spawner: Spawner) -> ! {
     static SOCKETS: StaticCell<Sockets> = StaticCell::new();
     let tcp = Tcp::new(stack, SOCKETS.init(Sockets::new()));
     let dns = edge_nal_embassy::Dns::new(stack);
-    let gateway = Gateway::new(url);
     let network = casement_net::Network { tcp: &tcp, dns: &dns, tls: tls.reference(), trust: &trust };
     static JOB: ConstStaticCell<uploads::Job> = ConstStaticCell::new(uploads::Job::new());
     let counter = uploads::Counter::new(JOB.take());
-    let courier = uploads::run(network, &gateway, token.reveal(), &counter);
+    let courier = uploads::run(network, &peer, &counter);
     join(driver.run(Some(&counter)), courier).await.0
 }
 

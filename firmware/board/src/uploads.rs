@@ -1,14 +1,15 @@
-//! Batches to the gateway. The driver fills a job and hands it over a counter; the courier carries it out and hands it
-//! back. There is one job, so its memory is set aside once.
+//! Batches to the gateway, or to a broker. The driver fills a job and hands it over a counter; the courier carries it out
+//! and hands it back. There is one job, so its memory is set aside once.
 
 use casement_core::queue::Readings;
-use casement_core::{Ack, UploadError, uplink};
-use casement_net::{Fault, Gateway, HttpsConnection, Limits, Network};
+use casement_core::{Ack, UploadError};
+use casement_net::{Limits, Network, Peer, Uplink};
 use casement_proto::wire::{Batch, DeviceHealth};
 use edge_nal::{Dns, TcpConnect};
+use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::channel::Channel;
-use embedded_svc::http::client::asynch::Client;
+use embassy_time::Timer;
 use log::warn;
 
 /// Most readings of one batch on a chip, whatever the settings allow. One takes 1.6 KB while it waits here.
@@ -61,26 +62,29 @@ impl Counter {
 }
 
 /// Carries jobs out for ever, over one kept connection.
-pub async fn run<T: TcpConnect, D: Dns>(
-    network: Network<'_, T, D>,
-    gateway: &Gateway,
-    token: &str,
-    counter: &Counter,
-) -> ! {
-    let mut client = Client::wrap(HttpsConnection::new(network, gateway, Limits::default()));
-    let target = uplink::Target { host: gateway.host(), token };
+pub async fn run<T: TcpConnect, D: Dns>(network: Network<'_, T, D>, peer: &Peer, counter: &Counter) -> ! {
+    let mut uplink = Uplink::new(network, peer, Limits::default());
     loop {
-        let (job, health) = counter.outbound.receive().await;
+        let quiet = async {
+            match uplink.keep_alive_at() {
+                Some(at) => Timer::at(at).await,
+                None => core::future::pending().await,
+            }
+        };
+        let (job, health) = match select(counter.outbound.receive(), quiet).await {
+            Either::First(job) => job,
+            Either::Second(()) => {
+                uplink.keep_alive().await;
+                continue;
+            }
+        };
         let batch = Batch { boot: Some(job.boot), readings: &job.readings, health: Some(&health) };
-        let mut result = uplink::post(&mut client, &target, &batch, &mut job.body).await;
+        let result = uplink.send(&batch, &mut job.body).await;
         if let Err(error) = result {
-            // Not taken out of its client and wrapped again: that panics while an answer is open, as after each 503.
-            let last_fault = client.connection().last_fault();
-            match last_fault {
+            match uplink.last_fault() {
                 Some(fault) => warn!("not uploaded: {fault}"),
                 None => warn!("not uploaded: {error}"),
             }
-            result = Err(Fault::tell(last_fault, error));
         }
         let _fits = counter.inbound.try_send((job, result));
     }

@@ -10,15 +10,14 @@ use casement_core::improv::{Facts, Parser, Session};
 use casement_core::keep::Keep;
 use casement_core::queue::{self, Queue, QueueStatus, Readings};
 use casement_core::{
-    Ack, Actions, Clock, Event, Mark, Millis, Node, Record, Region, Settings, UploadError, Vitals, uplink,
+    Ack, Actions, Clock, Event, Mark, Millis, Node, Record, Region, Settings, UploadError, Vitals,
 };
-use casement_net::{Fault, Gateway, HttpsConnection, Limits, Network, Trust, clock};
+use casement_net::{Fault, Limits, Network, Peer, Trust, Uplink, clock};
 use casement_proto::DeviceSettings;
 use casement_proto::device_settings::IMAGE_BYTES_MAX;
 use casement_proto::wire::Batch;
 use casement_sensors::{Bus, Kit, Tuning};
 use edge_nal_std::Stack;
-use embedded_svc::http::client::asynch::Client;
 use futures_lite::future::block_on;
 use mbedtls_rs::TlsReference;
 use std::collections::VecDeque;
@@ -152,23 +151,19 @@ const TIME_AFTER_MS: i64 = 3_000;
 const TIME_AGAIN_MS: i64 = 6 * 3_600_000;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-type Https<'a> = HttpsConnection<'a, Wire, Stack>;
-
-/// Whom a start talks to.
-struct Peer {
-    gateway: Gateway,
+/// Whom a start talks to, and whom it believes.
+struct Contact {
+    peer: Peer,
     trust: Trust,
-    token: String,
 }
 
-impl Peer {
+impl Contact {
     fn of(settings: &DeviceSettings) -> Option<Self> {
         let trust = match &settings.ca {
             Some(der) => Trust::own(der),
             None => Trust::lets_encrypt(),
         };
-        let token = settings.token.as_ref()?.reveal().to_string();
-        Some(Self { gateway: Gateway::new(settings.gateway.as_ref()?), trust: trust.ok()?, token })
+        Some(Self { peer: Peer::of(settings)?, trust: trust.ok()? })
     }
 }
 
@@ -176,7 +171,9 @@ struct Running<'a> {
     node: Node,
     queue: Queue<Part>,
     time: Option<Keep<Part>>,
-    client: Option<Client<Https<'a>>>,
+    uplink: Option<Uplink<'a, Wire, Stack>>,
+    /// Where batches are written. It stays as it is between them.
+    body: Box<[u8; BODY_BYTES]>,
     link: bool,
     mark: Option<Mark>,
     sent: u16,
@@ -226,14 +223,15 @@ impl Board<'_> {
         let random = (self.chance.any() >> 32) as u32;
         let node = Node::new(Settings::from(&settings), boot, random).with_clock(date);
         let mut kit = Kit::new(Bus::new(self.sensor.clone(), world.clone()), tuning(&settings));
-        let peer = Peer::of(&settings);
-        let client = peer.as_ref().map(|peer| self.client(peer));
+        let contact = Contact::of(&settings);
+        let uplink = contact.as_ref().map(|contact| self.uplink(contact));
         let mut running = Running {
             seen: Seen::new(&settings),
             node,
             queue,
             time,
-            client,
+            uplink,
+            body: Box::new([0; BODY_BYTES]),
             link: false,
             mark: None,
             sent: 0,
@@ -242,7 +240,7 @@ impl Board<'_> {
         };
         let mut events = VecDeque::from([Event::Queue(running.queue.status())]);
         let (mut link, mut date_at) = (false, i64::MAX);
-        let (mut parser, mut session) = (Parser::new(), Session::new(peer.is_some()));
+        let (mut parser, mut session) = (Parser::new(), Session::new(contact.is_some()));
         loop {
             let Some(now_around) = around.around(world.unix_ms()) else { return Ok(Ended::Asked) };
             if now_around.link != link {
@@ -271,9 +269,7 @@ impl Board<'_> {
             while let Some(event) = events.pop_front() {
                 let actions = running.node.handle(event, running.now(&world));
                 wake_at = actions.wake_at;
-                if let Some(ended) =
-                    running.obey(&actions, &mut events, around, (&world, &kit, peer.as_ref()))
-                {
+                if let Some(ended) = running.obey(&actions, &mut events, around, (&world, &kit)) {
                     return Ok(ended);
                 }
                 if self.flash.is_off() {
@@ -293,9 +289,9 @@ impl Board<'_> {
         }
     }
 
-    fn client<'a>(&'a self, peer: &'a Peer) -> Client<Https<'a>> {
-        let network = Network { tcp: &self.wire, dns: &self.names, tls: self.tls, trust: &peer.trust };
-        Client::wrap(HttpsConnection::new(network, &peer.gateway, self.limits))
+    fn uplink<'a>(&'a self, contact: &'a Contact) -> Uplink<'a, Wire, Stack> {
+        let network = Network { tcp: &self.wire, dns: &self.names, tls: self.tls, trust: &contact.trust };
+        Uplink::new(network, &contact.peer, self.limits)
     }
 
     /// What is set. What was flashed beside the firmware goes over it, once.
@@ -354,17 +350,14 @@ impl Board<'_> {
         Ok(changed)
     }
 
-    /// Whether these settings lead to the gateway, which knows the token. Settings without a gateway only need a network,
-    /// and here there is one.
+    /// Whether these settings lead to the gateway or the broker, which knows the token. Settings without one only need a
+    /// network, and here there is one.
     fn reaches(&self, settings: &DeviceSettings) -> bool {
-        let Some(peer) = Peer::of(settings) else { return settings.gateway.is_none() };
+        let Some(contact) = Contact::of(settings) else {
+            return settings.gateway.is_none() && settings.broker.is_none();
+        };
         clock::set(u64::try_from(self.world.unix_ms() / 1_000).unwrap_or(0));
-        let mut client = self.client(&peer);
-        let batch = Batch { boot: None, readings: &[], health: None };
-        let target = uplink::Target { host: peer.gateway.host(), token: &peer.token };
-        let answer = block_on(uplink::post(&mut client, &target, &batch, &mut [0; 512]));
-        // A batch without readings may be refused; by then the token was good.
-        matches!(answer, Ok(_) | Err(UploadError::Refused))
+        block_on(self.uplink(&contact).knock()).is_ok()
     }
 }
 
@@ -381,7 +374,7 @@ impl Running<'_> {
         actions: &Actions,
         events: &mut VecDeque<Event>,
         around: &mut dyn Surroundings,
-        (world, kit, peer): (&World, &Sensors, Option<&Peer>),
+        (world, kit): (&World, &Sensors),
     ) -> Option<Ended> {
         if actions.acknowledge
             && let Some(mark) = self.mark.take()
@@ -410,7 +403,7 @@ impl Running<'_> {
             events.push_back(Event::Sampled(kit.sample(self.now(world))));
         }
         if let Some(limit) = actions.upload {
-            let (sent, result) = self.upload(limit, around, world, peer);
+            let (sent, result) = self.upload(limit, around, world);
             events.push_back(Event::Uploaded { sent, result });
         }
         if actions.reconnect || actions.restart_radio {
@@ -430,16 +423,15 @@ impl Running<'_> {
         limit: u16,
         around: &mut dyn Surroundings,
         world: &World,
-        peer: Option<&Peer>,
     ) -> (u16, Result<Ack, UploadError>) {
         let nothing = (0, Ok(Ack::default()));
-        let (Some(peer), Some(mut client)) = (peer, self.client.take()) else { return nothing };
+        let Some(mut uplink) = self.uplink.take() else { return nothing };
         let now = self.now(world);
         let mut readings = Readings::<BATCH_MAX>::new();
         let limit = limit.min(BATCH_MAX as u16);
         let batch = queue::collect(&mut self.queue, limit, &self.node.timeline(now), &mut readings);
         let Some((boot, mark)) = batch.ok().flatten() else {
-            self.client = Some(client);
+            self.uplink = Some(uplink);
             return nothing;
         };
         self.mark = Some(mark);
@@ -456,12 +448,11 @@ impl Running<'_> {
         let health = self.node.report(&vitals, now);
         around.note(&Note::Report(health.trouble), world.unix_ms());
         let batch = Batch { boot: Some(boot), readings: &readings, health: Some(&health) };
-        let target = uplink::Target { host: peer.gateway.host(), token: &peer.token };
         let began = embassy_time::Instant::now();
-        let result = block_on(uplink::post(&mut client, &target, &batch, &mut [0; BODY_BYTES]));
-        let fault = client.connection().last_fault();
-        self.client = Some(client);
-        let result = result.map_err(|error| Fault::tell(fault, error)).map(|ack| Ack {
+        let result = block_on(uplink.send(&batch, &mut *self.body));
+        let fault = uplink.last_fault();
+        self.uplink = Some(uplink);
+        let result = result.map(|ack| Ack {
             server_time_ms: ack.server_time_ms.map(|real| real + around.world_minus_real_ms(world.unix_ms())),
             ..ack
         });
@@ -471,8 +462,8 @@ impl Running<'_> {
     }
 
     fn hang_up(&mut self) {
-        if let Some(client) = &mut self.client {
-            block_on(client.connection().close());
+        if let Some(uplink) = &mut self.uplink {
+            block_on(uplink.close());
         }
     }
 }
