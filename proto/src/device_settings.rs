@@ -43,6 +43,9 @@ pub const CA_BYTES_MAX: usize = 2_048;
 pub const ROOM_BYTES_MAX: usize = 64;
 /// Longest name of a sensor module, in bytes.
 pub const MODULE_BYTES_MAX: usize = 16;
+/// The sensor modules that today's firmware knows, for those who write settings. Later firmware may know more, so an image
+/// may name others.
+pub const MODULES: &[&str] = &["MhZ19", "S8", "PmsX003"];
 /// Most bytes of an image: every setting at its longest fits, and so does the image into one sector of 4,096 bytes.
 pub const IMAGE_BYTES_MAX: usize = 3_072;
 

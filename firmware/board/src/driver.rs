@@ -2,6 +2,7 @@
 
 use crate::baselines::Baselines;
 use crate::flash::{Flash, Partition};
+use crate::sensors::Sensors;
 use crate::uploads::{BATCH_MAX, Counter, Job};
 use crate::{now, radio, setup};
 use casement_core::keep::Keep;
@@ -10,12 +11,11 @@ use casement_core::{Ack, Clock, Event, Mark, Memory, Millis, Node, Vitals};
 use casement_net::clock;
 use casement_proto::DeviceSettings;
 use casement_proto::wire::DeviceHealth;
-use casement_sensors::Kit;
 use embassy_futures::select::{Either3, select3};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::channel::Channel;
 use embassy_sync::signal::Signal;
-use embassy_time::{Delay, Duration, Instant, Timer};
+use embassy_time::{Duration, Instant, Timer};
 use embedded_hal_async::i2c::I2c;
 use esp_hal::rtc_cntl::Rwdt;
 use heapless::Deque;
@@ -65,7 +65,7 @@ macro_rules! with_queue {
 pub struct Driver<I> {
     node: Node,
     store: Store,
-    kit: Kit<I, Delay>,
+    kit: Sensors<I>,
     baselines: Baselines,
     /// Where the last good time is kept.
     time: Option<Keep<Partition>>,
@@ -81,7 +81,7 @@ impl<I: I2c> Driver<I> {
     pub fn new(
         flash: &'static Flash,
         settings: &DeviceSettings,
-        mut kit: Kit<I, Delay>,
+        mut kit: Sensors<I>,
         watchdog: Rwdt,
         vitals: Vitals<'static>,
         chance: u64,

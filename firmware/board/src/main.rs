@@ -5,6 +5,7 @@
 //! | [`baselines`] | what gas sensors have learned, through a restart |
 //! | [`board`] | pins and parts of each board, as data |
 //! | [`flash`] | partitions, as the regions the core keeps things in |
+//! | [`sensors`] | the wires to the sensors, as data of the board and a setting say |
 //! | [`setup`] | settings: kept ones, and those that were flashed beside the firmware |
 //! | [`radio`] | Wi-Fi, and the date from time servers |
 //! | [`driver`] | the core's state machine: events in, actions out |
@@ -17,26 +18,24 @@ mod board;
 mod driver;
 mod flash;
 mod radio;
+mod sensors;
 mod setup;
 mod uploads;
 
 use casement_core::{Millis, Vitals};
 use casement_net::{Peer, Trust};
-use casement_sensors::{Bus, Kit};
 use core::cell::RefCell;
 use edge_nal_embassy::{Tcp, TcpBuffers};
 use embassy_executor::Spawner;
 use embassy_futures::join::join;
 use embassy_net::{DhcpConfig, StackResources};
-use embassy_time::{Delay, Instant};
+use embassy_time::Instant;
 use esp_alloc as _;
 use esp_backtrace as _;
 use esp_hal::clock::CpuClock;
-use esp_hal::i2c::master::{Config as I2cConfig, I2c};
 use esp_hal::ram;
 use esp_hal::rng::{Rng, Trng, TrngSource};
 use esp_hal::rtc_cntl::{Rtc, RwdtStage, SocResetReason};
-use esp_hal::time::Rate;
 use esp_hal::timer::timg::TimerGroup;
 use esp_radio::wifi::Interface;
 use esp_storage::FlashStorage;
@@ -77,18 +76,15 @@ async fn main(spawner: Spawner) -> ! {
 
     let random = Rng::new();
     let chance = || u64::from(random.random()) << 32 | u64::from(random.random());
-    let bus = match I2c::new(board.i2c, I2cConfig::default().with_frequency(Rate::from_khz(100))) {
-        Ok(bus) => bus.with_sda(board.sda).with_scl(board.scl).into_async(),
-        // Only a frequency the chip cannot make leads here, and 100 kHz every chip can.
-        Err(error) => panic!("no I2C: {error:?}"),
-    };
+    let wires =
+        sensors::Wires { i2c: board.i2c, uart: board.uart, port: (board.sda, board.scl), line: board.line };
     let vitals = Vitals {
         firmware: env!("CARGO_PKG_VERSION"),
         board: board.name,
         reset: reset_words(reset),
         ..Vitals::default()
     };
-    let kit = Kit::new(Bus::new(bus, Delay), setup::of_sensors(&settings));
+    let kit = sensors::fit(wires, &settings);
     let mut driver = driver::Driver::new(flash, &settings, kit, rtc.rwdt, vitals, chance());
 
     let (Some(wifi), Some(peer)) = (&settings.wifi, Peer::of(&settings)) else {
