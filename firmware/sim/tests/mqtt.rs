@@ -5,6 +5,8 @@
 //! said loudly.
 
 mod audit;
+#[path = "../../net/tests/broker/mod.rs"]
+mod broker;
 mod mosquitto;
 mod proxy;
 #[path = "../../net/tests/server/mod.rs"]
@@ -13,6 +15,7 @@ mod table;
 mod there;
 
 use audit::Audit;
+use broker::{Broker, Script};
 use casement_core::QueueStatus;
 use casement_proto::DeviceId;
 use casement_proto::device_settings::{BrokerUrl, GatewayUrl};
@@ -21,7 +24,7 @@ use casement_sim::device::{Around, Ended, Note, Surroundings};
 use casement_sim::flash::Flash;
 use mosquitto::{Heard, Mosquitto, Subscriber};
 use proxy::{Proxy, Road};
-use server::{Authority, Leaf, with_tls};
+use server::{Authority, Leaf, NOW_S, with_tls};
 use std::collections::BTreeMap;
 use table::{Table, settings};
 
@@ -249,4 +252,42 @@ fn every_reading_of_a_day_reaches_a_subscriber_and_is_named() {
     assert!(day.audit.sampled() > 1_000 && day.audit.counted() == 0, "{rows:?}");
     assert!(day.heard.again() > 0, "no acknowledgement was lost, so nothing was shown");
     assert!(cuts >= 5 && day.broker.starts >= 4, "{rows:?}");
+}
+
+/// A broker tells no time, so a device that sends to one goes by time servers alone.
+#[test]
+fn without_a_time_server_a_broker_gets_nothing_and_nothing_is_lost() {
+    const NOW_MS: i64 = NOW_S as i64 * 1_000;
+    let authority = Authority::new();
+    let chain = authority.sign(Leaf::good("localhost"));
+    let paper = Broker::start(&chain, &[Script::Good { session: false }]);
+    // The firmware is younger than the certificate, which therefore is no obstacle.
+    let mut table = Table::new(NOW_MS, NOW_MS - 24 * HOUR_MS);
+    let nobody = GatewayUrl::parse("https://localhost:9").expect("an address");
+    let mut set = settings(nobody, authority.der(), 10_000);
+    set.device = DeviceId::parse("room-1");
+    set.broker = Some(BrokerUrl::parse(&format!("mqtts://localhost:{}", paper.port)).expect("an address"));
+    table.flash(&set);
+    table.desk.time_server = false;
+    with_tls(|tls| {
+        assert_eq!(table.run(tls, 8 * MINUTE_MS), 0, "it restarted");
+        assert_eq!(paper.messages(), [], "a reading without a date was sent");
+        assert!(table.desk.codes.contains(&"certificate_not_yet"), "{:?}", table.desk.codes);
+        assert_eq!(table.desk.seen.trouble, Some(casement_screen::Trouble::ClockUnknown));
+        let waiting = u64::from(table.desk.queue.queued);
+        assert!(waiting > 30 && waiting == table.desk.kept, "{waiting} wait");
+        table.desk.time_server = true;
+        table.run(tls, 8 * MINUTE_MS);
+    });
+    assert!(table.desk.queue.queued <= 1 && table.desk.lost() == 0, "{:?}", table.desk.queue);
+    let mut dates = Vec::new();
+    for (_, _, body) in paper.messages() {
+        let batch: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        dates.extend(batch["readings"].as_array().expect("a list").iter().map(|it| it["time"].as_i64()));
+    }
+    assert_eq!(dates.len() as u64, table.desk.stored);
+    for date in dates {
+        let date = date.expect("each has a date");
+        assert!((NOW_MS - MINUTE_MS..NOW_MS + 17 * MINUTE_MS).contains(&date), "{date}");
+    }
 }

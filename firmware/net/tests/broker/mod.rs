@@ -1,5 +1,5 @@
 //! A broker on paper: real TLS, and for each connection a script of what it answers. It notes what it was told.
-#![allow(unreachable_pub, reason = "it is a module of a test")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use crate::server::{Chain, Version, tls_config};
 use rustls::{ServerConnection, StreamOwned};
