@@ -5,7 +5,7 @@ mod server;
 
 use broker::{Broker, Script, Told};
 use casement_core::{Ack, Certificate, UploadError};
-use casement_net::{Fault, Limits, MqttConnection, Network, Trust};
+use casement_net::{CertificateFault, Fault, Limits, MqttConnection, Network, Trust};
 use casement_proto::device_settings::{self, BrokerUrl};
 use casement_proto::wire::Batch;
 use casement_proto::{DeviceId, Quantity, Reading, ReadingTime};
@@ -13,7 +13,7 @@ use edge_nal_std::Stack;
 use embassy_time::Duration;
 use embedded_svc::io::ErrorKind;
 use futures_lite::future::block_on;
-use server::{Authority, Leaf, with_tls};
+use server::{Authority, Leaf, Version, with_tls};
 
 const BUSY: UploadError = UploadError::Busy { retry_after_ms: None };
 const GOOD: Script = Script::Good { session: false };
@@ -48,8 +48,17 @@ fn stored(count: u32) -> Result<Ack, UploadError> {
 
 /// Runs with a device and a broker that follows the scripts, one for each connection.
 fn with_broker(scripts: &'static [Script], run: impl FnOnce(Device<'_>, &Broker)) {
+    with_broker_of(Version::Both, Leaf::good("localhost"), scripts, run);
+}
+
+fn with_broker_of(
+    version: Version,
+    leaf: Leaf,
+    scripts: &'static [Script],
+    run: impl FnOnce(Device<'_>, &Broker),
+) {
     let authority = Authority::new();
-    let paper = Broker::start(&authority.sign(Leaf::good("localhost")), scripts);
+    let paper = Broker::start(&authority.sign(leaf), version, scripts);
     with_tls(|tls| {
         let (stack, trust) = (Stack::new(), Trust::own(authority.der()).expect("a certificate"));
         let url = BrokerUrl::parse(&format!("mqtts://localhost:{}", paper.port)).expect("an address");
@@ -225,5 +234,30 @@ fn a_broker_that_gives_no_sign_of_life_is_left() {
         assert_eq!(device.connection.ping_at(), None);
         assert_eq!(device.send(1..=1), stored(1));
         assert_eq!(paper.connects(), 2);
+    });
+}
+
+#[test]
+fn a_broker_is_verified_as_a_gateway_is() {
+    for (leaf, error, fault) in [
+        (Leaf::good("localhost").valid(2020, 2026), Certificate::Expired, CertificateFault::Expired),
+        (Leaf::good("other.example.org"), Certificate::Name, CertificateFault::WrongHost),
+    ] {
+        with_broker_of(Version::Both, leaf, &[GOOD], |mut device, paper| {
+            assert_eq!(device.send(1..=1), Err(UploadError::Certificate(error)));
+            assert_eq!(device.connection.last_fault(), Some(Fault::Certificate(fault)));
+            assert_eq!(paper.told(), [], "the token was sent");
+        });
+    }
+}
+
+#[test]
+fn a_broker_that_speaks_tls_1_3_alone_is_offered_it_the_second_time() {
+    with_broker_of(Version::Tls13, Leaf::good("localhost").rsa(), &[GOOD], |mut device, paper| {
+        assert!(matches!(device.send(1..=1), Err(UploadError::Connection(_))));
+        for seq in 1..=3 {
+            assert_eq!(device.send(seq..=seq), stored(1));
+        }
+        assert_eq!(paper.connects(), 1, "a ticket that comes late is no reason to connect again");
     });
 }

@@ -24,7 +24,7 @@ use casement_sim::device::{Around, Ended, Note, Surroundings};
 use casement_sim::flash::Flash;
 use mosquitto::{Heard, Mosquitto, Subscriber};
 use proxy::{Proxy, Road};
-use server::{Authority, Leaf, NOW_S, with_tls};
+use server::{Authority, Leaf, NOW_S, Version, with_tls};
 use std::collections::BTreeMap;
 use table::{Table, settings};
 
@@ -260,7 +260,7 @@ fn without_a_time_server_a_broker_gets_nothing_and_nothing_is_lost() {
     const NOW_MS: i64 = NOW_S as i64 * 1_000;
     let authority = Authority::new();
     let chain = authority.sign(Leaf::good("localhost"));
-    let paper = Broker::start(&chain, &[Script::Good { session: false }]);
+    let paper = Broker::start(&chain, Version::Both, &[Script::Good { session: false }]);
     // The firmware is younger than the certificate, which therefore is no obstacle.
     let mut table = Table::new(NOW_MS, NOW_MS - 24 * HOUR_MS);
     let nobody = GatewayUrl::parse("https://localhost:9").expect("an address");

@@ -51,8 +51,8 @@ pub struct Broker {
 
 impl Broker {
     /// One script for each connection; the last one counts for all further ones.
-    pub fn start(chain: &Chain, scripts: &'static [Script]) -> Self {
-        let config = Arc::new(tls_config(chain, Version::Tls12));
+    pub fn start(chain: &Chain, version: Version, scripts: &'static [Script]) -> Self {
+        let config = Arc::new(tls_config(chain, version));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("bound").port();
         let told = Arc::new(Mutex::new(Vec::new()));
