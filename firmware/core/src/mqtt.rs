@@ -172,16 +172,14 @@ pub fn take(bytes: &[u8]) -> Result<Option<(Packet, usize)>, Garbage> {
     Ok(Some((packet, whole)))
 }
 
-/// What a device makes of a refusal (§2.4). A refusal that is none of these keeps its number, which is above all of
-/// HTTP's interim answers that it could be mistaken for: none of those ends an upload.
+/// What a device makes of a refusal (§2.4). A refusal that is none of these keeps its number, [`NO_SUBSCRIBERS`] among
+/// them. No number is that of an answer of HTTP: those below 200 are interim and end no upload.
 pub const fn refusal(reason: u8) -> UploadError {
     match reason {
         // Bad user or password, not authorised, banned, bad method.
         0x86 | 0x87 | 0x8a | 0x8c => UploadError::Token,
-        // Unavailable, busy, shutting down, too many packets, too fast, quota, connections too fast; or nobody listens.
-        NO_SUBSCRIBERS | 0x88 | 0x89 | 0x8b | 0x93 | 0x96 | 0x97 | 0x9f => {
-            UploadError::Busy { retry_after_ms: None }
-        }
+        // Unavailable, busy, shutting down, too many packets, too fast, quota, connections too fast.
+        0x88 | 0x89 | 0x8b | 0x93 | 0x96 | 0x97 | 0x9f => UploadError::Busy { retry_after_ms: None },
         TOO_LARGE => UploadError::Refused,
         reason => UploadError::Status(reason as u16),
     }

@@ -141,8 +141,8 @@ impl<'a, T: TcpConnect, D: Dns> MqttConnection<'a, T, D> {
     /// time: a message that was not acknowledged is sent again from there, word for word, if it still lies there.
     ///
     /// # Errors
-    /// See [`UploadError`]. What a broker refuses for a reason without a case of its own is
-    /// [`UploadError::Status`] with the reason's number, 128 or more.
+    /// See [`UploadError`]. What a broker refuses for a reason without a case of its own is [`UploadError::Status`] with the
+    /// reason's number; that nobody subscribes is among them.
     pub async fn send(&mut self, batch: &Batch<'_>, body: &mut [u8]) -> Result<Ack, UploadError> {
         let stopped = self.deliver(batch, body).await.err();
         self.last_fault = match stopped {

@@ -123,7 +123,7 @@ fn no_bad_broker_gets_a_reading_let_go_of() {
         (&[Script::Hello(b"HTTP/1.1 400 Bad Request\r\n\r\n"), GOOD], UploadError::Answer, Fault::Protocol),
         (&[Script::Hello(b"\x40\x02\x00\x01"), GOOD], UploadError::Answer, Fault::Protocol),
         // The message: nobody subscribes, quota, not authorised, another packet's number.
-        (&[Script::Answer(b"\x40\x03\xff\xff\x10"), GOOD], BUSY, Fault::Broker(0x10)),
+        (&[Script::Answer(b"\x40\x03\xff\xff\x10"), GOOD], UploadError::Status(0x10), Fault::Broker(0x10)),
         (&[Script::Answer(b"\x40\x03\xff\xff\x97"), GOOD], BUSY, Fault::Broker(0x97)),
         (&[Script::Answer(b"\x40\x03\xff\xff\x87"), GOOD], UploadError::Token, Fault::Broker(0x87)),
         (&[Script::Answer(b"\x40\x02\x12\x34"), GOOD], UploadError::Answer, Fault::Protocol),

@@ -245,10 +245,10 @@ fn every_reading_of_a_day_reaches_a_subscriber_and_is_named() {
     for episode in BAD {
         assert!(day.happened.contains_key(&episode), "{episode:?} never happened: {:?}", day.happened);
     }
-    for code in ["gateway_busy", "token_refused", "no_answer"] {
+    for code in ["no_subscriber", "token_refused", "no_answer"] {
         assert!(day.codes.contains_key(code), "{code}: {:?}", day.codes);
     }
-    assert_eq!(day.codes["gateway_busy"], Unheard, "{:?}", day.codes);
+    assert_eq!(day.codes["no_subscriber"], Unheard, "{:?}", day.codes);
     assert!(day.audit.sampled() > 1_000 && day.audit.counted() == 0, "{rows:?}");
     assert!(day.heard.again() > 0, "no acknowledgement was lost, so nothing was shown");
     assert!(cuts >= 5 && day.broker.starts >= 4, "{rows:?}");

@@ -140,7 +140,7 @@ fn every_refusal_has_its_consequence() {
         (0x8a, UploadError::Token),
         (0x89, busy),
         (0x97, busy),
-        (NO_SUBSCRIBERS, busy),
+        (NO_SUBSCRIBERS, UploadError::Status(0x10)),
         (TOO_LARGE, UploadError::Refused),
         (0x90, UploadError::Status(0x90)),
         (0xff, UploadError::Status(0xff)),
