@@ -33,7 +33,7 @@ pub const UTC_OFFSET_MIN: RangeInclusive<i16> = -720..=840;
 pub const SSID_BYTES_MAX: usize = 32;
 /// Longest password of a network: 63 characters, or 64 hexadecimal digits of a key (WPA2).
 pub const PASSWORD_BYTES_MAX: usize = 64;
-/// Longest address of a gateway, in bytes.
+/// Longest address of a gateway or a broker, in bytes.
 pub const URL_BYTES_MAX: usize = 128;
 /// Longest token, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 128;
@@ -43,6 +43,11 @@ pub const CA_BYTES_MAX: usize = 2_048;
 pub const OWN_PASSWORD_BYTES_MAX: usize = 16;
 /// Longest name of a room, in bytes of UTF-8.
 pub const ROOM_BYTES_MAX: usize = 64;
+/// Longest name of a sensor module, in bytes.
+pub const MODULE_BYTES_MAX: usize = 16;
+/// The sensor modules that today's firmware knows, for those who write settings. Later firmware may know more, so an image
+/// may name others.
+pub const MODULES: &[&str] = &["MhZ19", "S8", "PmsX003"];
 /// Most bytes of an image: every setting at its longest fits, and so does the image into one sector of 4,096 bytes.
 pub const IMAGE_BYTES_MAX: usize = 3_072;
 
@@ -116,26 +121,7 @@ impl GatewayUrl {
     /// # Errors
     /// [`SettingsError::Url`]
     pub fn parse(text: &str) -> Result<Self, SettingsError> {
-        let text = text.strip_suffix('/').unwrap_or(text);
-        let host = text.strip_prefix("https://").ok_or(SettingsError::Url)?;
-        let (name, port) = match host.rsplit_once(':') {
-            // The colons of an IPv6 address are inside brackets.
-            Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
-            _ => (host, None),
-        };
-        let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        let named = match bare {
-            Some(address) => address.parse::<core::net::Ipv6Addr>().is_ok(),
-            None => {
-                !name.is_empty()
-                    && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))
-            }
-        };
-        let port = port.is_none_or(|port| {
-            port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
-        });
-        let kept = String::try_from(text).ok().filter(|_| named && port);
-        kept.map(Self).ok_or(SettingsError::Url)
+        address("https://", text).map(Self).ok_or(SettingsError::Url)
     }
 
     /// The address as text, without a slash at its end.
@@ -150,13 +136,63 @@ impl GatewayUrl {
 
     /// Name to look up and to verify, without brackets, and port.
     pub fn name_and_port(&self) -> (&str, u16) {
-        let host = self.host();
-        let (name, port) = match host.rsplit_once(':') {
-            Some((name, port)) if !port.ends_with(']') => (name, port.parse().unwrap_or(443)),
-            _ => (host, 443),
-        };
-        (name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name), port)
+        name_and_port(self.host(), 443)
     }
+}
+
+/// Where an MQTT broker is that takes readings in the gateway's place: `mqtts://host` or `mqtts://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerUrl(String<URL_BYTES_MAX>);
+
+impl BrokerUrl {
+    /// Takes an address; a slash at its end is left out.
+    ///
+    /// # Errors
+    /// [`SettingsError::Broker`]
+    pub fn parse(text: &str) -> Result<Self, SettingsError> {
+        address("mqtts://", text).map(Self).ok_or(SettingsError::Broker)
+    }
+
+    /// The address as text, without a slash at its end.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Name to look up and to verify, without brackets, and port: 8883 unless another one is named.
+    pub fn name_and_port(&self) -> (&str, u16) {
+        name_and_port(self.0.strip_prefix("mqtts://").unwrap_or_default(), 8_883)
+    }
+}
+
+/// A whole address of a server, without a slash at its end; `None` for anything else.
+fn address(scheme: &str, text: &str) -> Option<String<URL_BYTES_MAX>> {
+    let text = text.strip_suffix('/').unwrap_or(text);
+    let host = text.strip_prefix(scheme)?;
+    let (name, port) = match host.rsplit_once(':') {
+        // The colons of an IPv6 address are inside brackets.
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let named = match bare {
+        Some(address) => address.parse::<core::net::Ipv6Addr>().is_ok(),
+        None => {
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))
+        }
+    };
+    let port = port.is_none_or(|port| {
+        port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    String::try_from(text).ok().filter(|_| named && port)
+}
+
+/// The parts of an address behind its scheme, the name without brackets.
+fn name_and_port(host: &str, usual: u16) -> (&str, u16) {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, port.parse().unwrap_or(usual)),
+        _ => (host, usual),
+    };
+    (name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name), port)
 }
 
 /// When lights are out and nothing sounds, in minutes after local midnight. Over midnight when the end comes first.
@@ -226,6 +262,9 @@ pub struct DeviceSettings {
     pub wifi: Option<Wifi>,
     /// Where readings go.
     pub gateway: Option<GatewayUrl>,
+    /// The MQTT broker that readings go to in place of the gateway. The device's name is its user there, and the token
+    /// its password.
+    pub broker: Option<BrokerUrl>,
     /// What proves to the gateway who is sending.
     pub token: Option<Secret<String<TOKEN_BYTES_MAX>>>,
     /// The certificate of the gateway's own authority, as DER; with none the public ones count.
@@ -245,6 +284,8 @@ pub struct DeviceSettings {
     /// The password of the network that the device opens to be set up. Each device makes one from chance; an image only
     /// has it when somebody put it there, so that one for thirty devices takes none of theirs away.
     pub own_password: Option<Secret<String<OWN_PASSWORD_BYTES_MAX>>>,
+    /// The sensor module on the serial line, by the name that the firmware's table of modules has for it.
+    pub module: Option<String<MODULE_BYTES_MAX>>,
     period_ms: u32,
     batch: u16,
     light_from_estimate: bool,
@@ -272,6 +313,10 @@ pub enum SettingsError {
     Password,
     /// The gateway's address.
     Url,
+    /// The broker's address.
+    Broker,
+    /// The sensor module's name.
+    Module,
     /// The token.
     Token,
     /// The authority's certificate.
@@ -310,6 +355,8 @@ impl fmt::Display for SettingsError {
             Self::Ssid => "a network's name has 1 to 32 bytes",
             Self::Password => "a network's password has 8 to 63 characters or 64 hexadecimal digits; none for an open network",
             Self::Url => "the gateway's address is https://host or https://host:port, up to 128 bytes",
+            Self::Broker => "the broker's address is mqtts://host or mqtts://host:port, up to 128 bytes",
+            Self::Module => "a sensor module's name has 1 to 16 letters and digits",
             Self::Token => "a token has 1 to 128 letters, digits, dots, dashes or underscores",
             Self::Ca => "the authority's certificate is DER of up to 2048 bytes",
             Self::Room => "a room's name has up to 64 bytes and no control characters",
@@ -336,6 +383,7 @@ impl Default for DeviceSettings {
             device: None,
             wifi: None,
             gateway: None,
+            broker: None,
             token: None,
             ca: None,
             release_key: None,
@@ -345,6 +393,7 @@ impl Default for DeviceSettings {
             quiet: None,
             sound: Sound::Off,
             own_password: None,
+            module: None,
             period_ms: 5_000,
             batch: 20,
             light_from_estimate: false,
@@ -382,6 +431,15 @@ pub fn room(text: &str) -> Result<String<ROOM_BYTES_MAX>, SettingsError> {
 pub fn own_password(text: &str) -> Result<Secret<String<OWN_PASSWORD_BYTES_MAX>>, SettingsError> {
     let fits = text.len() >= 8 && text.bytes().all(|byte| (b'!'..=b'~').contains(&byte));
     String::try_from(text).ok().filter(|_| fits).map(Secret::new).ok_or(SettingsError::OwnPassword)
+}
+
+/// Takes the name of a sensor module. Whether there is such a one, only the firmware knows.
+///
+/// # Errors
+/// [`SettingsError::Module`]
+pub fn module(text: &str) -> Result<String<MODULE_BYTES_MAX>, SettingsError> {
+    let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    String::try_from(text).ok().filter(|_| fits).ok_or(SettingsError::Module)
 }
 
 /// Takes an authority's certificate as DER.
@@ -508,9 +566,13 @@ impl DeviceSettings {
         Ok(self)
     }
 
-    /// Whether there is all it takes to reach the gateway.
+    /// Whether there is all it takes to send readings. A broker asks for the device's name, too.
     pub const fn complete(&self) -> bool {
-        self.wifi.is_some() && self.gateway.is_some() && self.token.is_some()
+        let named = match self.broker {
+            Some(_) => self.device.is_some(),
+            None => self.gateway.is_some(),
+        };
+        self.wifi.is_some() && named && self.token.is_some()
     }
 
     /// Writes all settings as an image of form 1.
@@ -567,6 +629,8 @@ impl DeviceSettings {
         if let Some(password) = &self.own_password {
             entry(Key::OwnPassword, &[password.reveal().as_bytes()]);
         }
+        entry(Key::Broker, &[self.broker.as_ref().map_or("", BrokerUrl::as_str).as_bytes()]);
+        entry(Key::Module, &[self.module.as_deref().unwrap_or_default().as_bytes()]);
         let entries = u16::try_from(out.len().saturating_sub(HEADER_BYTES)).unwrap_or(u16::MAX);
         if let Some(place) = out.get_mut(6..8) {
             place.copy_from_slice(&entries.to_le_bytes());
@@ -683,6 +747,14 @@ impl DeviceSettings {
                 self.own_password =
                     there.then(|| own_password(text(value, SettingsError::OwnPassword)?)).transpose()?;
             }
+            Key::Broker => {
+                let parse = |value| BrokerUrl::parse(text(value, SettingsError::Broker)?);
+                self.broker = there.then(|| parse(value)).transpose()?;
+            }
+            Key::Module => {
+                let parse = |value| module(text(value, SettingsError::Module)?);
+                self.module = there.then(|| parse(value)).transpose()?;
+            }
         }
         Ok(self)
     }
@@ -747,6 +819,8 @@ enum Key {
     UtcOffset = 17,
     Brightness = 18,
     OwnPassword = 40,
+    Broker = 19,
+    Module = 20,
 }
 
 const KEYS: &[Key] = &[
@@ -769,6 +843,8 @@ const KEYS: &[Key] = &[
     Key::UtcOffset,
     Key::Brightness,
     Key::OwnPassword,
+    Key::Broker,
+    Key::Module,
 ];
 
 const SOUNDS: [Sound; 3] = [Sound::Off, Sound::Now, Sound::SoonAndNow];

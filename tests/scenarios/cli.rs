@@ -213,6 +213,7 @@ fn token_in(image: &[u8]) -> Result<String> {
 
 #[tokio::test]
 async fn settings_are_written_into_a_file_for_one_device_or_thirty() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
     let home = Home::public()?;
     let gateway = home.serve().await?;
     let client = gateway.client()?;
@@ -249,6 +250,18 @@ async fn settings_are_written_into_a_file_for_one_device_or_thirty() -> Result<(
     let listing = listed(&home, "device").await?;
     assert_eq!(row(&listing, "id", "room-07")?["room"], "Room 07");
 
+    // To a broker: it must know what the image says, and nobody else may read it.
+    let (users, file) = (at("users")?, at("hall.bin")?);
+    let broker = ["--mqtt", "mqtts://broker.example.org", "--mqtt-users", &users, "--module", "S8"];
+    let mut args = vec!["device", "image", "hall", "-o", &file, "--url", url];
+    args.extend(broker);
+    let ran = home.run(&args).await?.expect(0)?;
+    ensure!(ran.stderr.contains("mosquitto_passwd -U"), "{ran:?}");
+    let one = image(Path::new(&file))?;
+    assert!(holds(&one, "mqtts://broker.example.org") && holds(&one, "S8"));
+    assert_eq!(std::fs::read_to_string(&users)?, format!("hall:{}\n", token_in(&one)?));
+    assert_eq!(std::fs::metadata(&users)?.permissions().mode() & 0o777, 0o600);
+
     let list = at("list")?;
     std::fs::write(&list, "# a school\nlab, Physics lab\n\ngym\n")?;
     home.run(&["device", "image", "--devices", &list, "-o", &many, "--url", url]).await?.expect(0)?;
@@ -272,6 +285,13 @@ async fn settings_are_written_into_a_file_for_one_device_or_thirty() -> Result<(
         (&["device", "image", "--devices", "a1..b2", "--url", url], 2, "room-01..room-30"),
         (&["device", "image", "--devices", &at("twice")?, "--url", url], 2, "line 2"),
         (&["device", "image"], 2, "--devices"),
+        (&["device", "image", "x", "--url", url, "--mqtt", "mqtts://b"], 2, "--mqtt-users"),
+        (
+            &["device", "image", "x", "--url", url, "--mqtt", "mqtt://b", "--mqtt-users", &users],
+            2,
+            "mqtts://",
+        ),
+        (&["device", "image", "x", "--url", url, "--module", "S9"], 2, "PmsX003"),
     ] {
         let ran = home.run(args).await?;
         ensure!(ran.code == Some(code) && ran.stderr.contains(hint), "{args:?}: {ran:?}");

@@ -2,6 +2,7 @@
 
 use crate::baselines::Baselines;
 use crate::flash::{Flash, Partition};
+use crate::sensors::Sensors;
 use crate::uploads::{BATCH_MAX, Counter, Job};
 use crate::web::{Sheet, WRITTEN};
 use crate::{carry, face, now, radio, setup, updates};
@@ -12,12 +13,11 @@ use casement_core::{Ack, Clock, Display, Event, Mark, Memory, Millis, Node, NotJ
 use casement_net::clock;
 use casement_proto::DeviceSettings;
 use casement_proto::wire::DeviceHealth;
-use casement_sensors::Kit;
 use embassy_futures::select::{Either3, select3};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::channel::Channel;
 use embassy_sync::signal::Signal;
-use embassy_time::{Delay, Duration, Instant, Timer};
+use embassy_time::{Duration, Instant, Timer};
 use embedded_hal_async::i2c::I2c;
 use esp_hal::rtc_cntl::Rwdt;
 use heapless::Deque;
@@ -77,7 +77,7 @@ pub struct Driver<I> {
     shown: Display,
     node: Node,
     store: Store,
-    kit: Kit<I, Delay>,
+    kit: Sensors<I>,
     baselines: Baselines,
     /// Where the last good time is kept.
     time: Option<Keep<Partition>>,
@@ -95,7 +95,7 @@ impl<I: I2c> Driver<I> {
     pub fn new(
         flash: &'static Flash,
         settings: &'static DeviceSettings,
-        mut kit: Kit<I, Delay>,
+        mut kit: Sensors<I>,
         watchdog: Rwdt,
         vitals: Vitals<'static>,
         chance: u64,

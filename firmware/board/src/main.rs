@@ -9,12 +9,13 @@
 //! | [`lamp`] | the light |
 //! | `screen` | the screen, its light and its power, on boards that have one |
 //! | [`flash`] | partitions, as the regions the core keeps things in |
+//! | [`sensors`] | the wires to the sensors, as data of the board and a setting say |
 //! | [`setup`] | settings: kept ones, those that were flashed beside the firmware, and those that are tried |
 //! | [`improv`] | settings over the serial line |
 //! | [`radio`] | Wi-Fi: a network, one that is tried, or its own; and the date from time servers |
 //! | [`web`] | the page in the local network, and the portal in the device's own |
 //! | [`driver`] | the core's state machine: events in, actions out |
-//! | [`uploads`] | batches to the gateway, over `casement-net` |
+//! | [`uploads`] | batches to the gateway or a broker, over `casement-net` |
 //! | [`updates`] | firmware over the air, over the same connection |
 #![no_std]
 #![no_main]
@@ -30,6 +31,7 @@ mod lamp;
 mod radio;
 #[cfg(feature = "screen")]
 mod screen;
+mod sensors;
 mod setup;
 mod updates;
 mod uploads;
@@ -37,23 +39,20 @@ mod web;
 
 use casement_core::radio::OWN_ADDRESS;
 use casement_core::{Millis, Vitals};
-use casement_net::{Gateway, Trust};
+use casement_net::{Peer, Trust};
 use casement_proto::DeviceSettings;
-use casement_sensors::{Bus, Kit};
 use core::cell::RefCell;
 use edge_nal_embassy::{Tcp, TcpBuffers};
 use embassy_executor::Spawner;
 use embassy_futures::join::join;
 use embassy_net::{DhcpConfig, Ipv4Cidr, StackResources, StaticConfigV4};
-use embassy_time::{Delay, Instant};
+use embassy_time::Instant;
 use esp_alloc as _;
 use esp_backtrace as _;
 use esp_hal::clock::CpuClock;
-use esp_hal::i2c::master::{Config as I2cConfig, I2c};
 use esp_hal::ram;
 use esp_hal::rng::{Rng, Trng, TrngSource};
 use esp_hal::rtc_cntl::{Rtc, RwdtStage, SocResetReason};
-use esp_hal::time::Rate;
 use esp_hal::timer::timg::TimerGroup;
 use esp_radio::wifi::Interface;
 use esp_storage::FlashStorage;
@@ -107,11 +106,8 @@ async fn main(spawner: Spawner) -> ! {
     info!("own network {}, password {}", setup.own.ssid(), setup.own.password());
 
     let chance = || u64::from(random.random()) << 32 | u64::from(random.random());
-    let bus = match I2c::new(board.i2c, I2cConfig::default().with_frequency(Rate::from_khz(100))) {
-        Ok(bus) => bus.with_sda(board.sda).with_scl(board.scl).into_async(),
-        // Only a frequency the chip cannot make leads here, and 100 kHz every chip can.
-        Err(error) => panic!("no I2C: {error:?}"),
-    };
+    let wires =
+        sensors::Wires { i2c: board.i2c, uart: board.uart, port: (board.sda, board.scl), line: board.line };
     let vitals = Vitals {
         firmware: env!("CARGO_PKG_VERSION"),
         board: board.name,
@@ -127,7 +123,7 @@ async fn main(spawner: Spawner) -> ! {
         face: casement_screen::Face::new(settings, env!("CARGO_PKG_VERSION"), board.name),
     };
     spawner.spawn(face::run(parts).expect("it is spawned once"));
-    let kit = Kit::new(Bus::new(bus, Delay), setup::of_sensors(settings));
+    let kit = sensors::fit(wires, settings);
     let mut driver = driver::Driver::new(flash, settings, kit, rtc.rwdt, vitals, chance());
 
     let mut dhcp = DhcpConfig::default();
@@ -162,8 +158,8 @@ async fn main(spawner: Spawner) -> ! {
     spawner.spawn(web::page(stack).expect("it is spawned once"));
     spawner.spawn(web::own_network(own_stack, setup).expect("it is spawned once"));
 
-    let Some((gateway, token, trust)) = peer else {
-        warn!("no gateway to send to: readings are kept");
+    let Some((peer, trust)) = peer else {
+        warn!("nobody to send to: readings are kept");
         join(driver.run(None), updates.alone()).await.0
     };
     let accelerators = EspAccel::new().with_rsa(board.rsa).with_aes(board.aes);
@@ -180,19 +176,19 @@ async fn main(spawner: Spawner) -> ! {
     let network = casement_net::Network { tcp: &tcp, dns: &dns, tls: tls.reference(), trust: &trust };
     static JOB: ConstStaticCell<uploads::Job> = ConstStaticCell::new(uploads::Job::new());
     let counter = uploads::Counter::new(JOB.take());
-    let courier = uploads::run(network, &gateway, token, &counter, updates);
+    let courier = uploads::run(network, &peer, &counter, updates);
     join(driver.run(Some(&counter)), courier).await.0
 }
 
-/// Whom to send to, with what, and whom to trust; `None` when that is not set, or cannot be read.
-fn peer(settings: &'static DeviceSettings) -> Option<(Gateway, &'static str, Trust)> {
-    let (url, token) = (settings.gateway.as_ref()?, settings.token.as_ref()?);
+/// Whom to send to, and whom to trust; `None` when that is not set, or cannot be read.
+fn peer(settings: &'static DeviceSettings) -> Option<(Peer, Trust)> {
+    let peer = Peer::of(settings)?;
     let trust = match &settings.ca {
         Some(der) => Trust::own(der),
         None => Trust::lets_encrypt(),
     };
     match trust {
-        Ok(trust) => Some((Gateway::new(url), token.reveal(), trust)),
+        Ok(trust) => Some((peer, trust)),
         Err(_) => {
             error!("the authority's certificate in the settings cannot be read");
             None

@@ -119,14 +119,27 @@ impl Updates {
         self.tell();
     }
 
-    /// Without a network there is nothing to fetch, but a release on trial still has to give way in time.
-    pub async fn alone(mut self) -> ! {
+    /// There is no gateway that could be asked.
+    pub fn nowhere_to_ask(&mut self) {
         if let Some(runner) = &mut self.runner {
             runner.linked(false);
         }
+    }
+
+    /// Without a gateway there is nothing to fetch, but a release on trial still has to give way in time.
+    pub fn wait_on(&mut self) {
+        if self.restart {
+            obey(Next::Restart);
+        }
+        self.tick();
+    }
+
+    /// The same for ever, where nothing is sent at all.
+    pub async fn alone(mut self) -> ! {
+        self.nowhere_to_ask();
         loop {
             self.due().await;
-            self.tick();
+            self.wait_on();
         }
     }
 

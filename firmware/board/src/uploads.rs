@@ -1,17 +1,17 @@
-//! Batches to the gateway. The driver fills a job and hands it over a counter; the courier carries it out and hands it
-//! back. There is one job, so its memory is set aside once.
+//! Batches to the gateway, or to a broker. The driver fills a job and hands it over a counter; the courier carries it out
+//! and hands it back. There is one job, so its memory is set aside once.
 
 use crate::updates::Updates;
 use casement_core::queue::Readings;
-use casement_core::{Ack, UploadError, uplink};
-use casement_net::{Fault, Gateway, HttpsConnection, Limits, Network};
+use casement_core::{Ack, UploadError};
+use casement_net::{Limits, Network, Peer, Uplink};
 use casement_proto::wire::{Batch, DeviceHealth};
 use edge_nal::{Dns, TcpConnect};
-use embassy_futures::select::{Either3, select3};
+use embassy_futures::select::{Either4, select4};
 use embassy_sync::blocking_mutex::raw::{CriticalSectionRawMutex, NoopRawMutex};
 use embassy_sync::channel::Channel;
 use embassy_sync::signal::Signal;
-use embedded_svc::http::client::asynch::Client;
+use embassy_time::Timer;
 use log::warn;
 
 /// Most readings of one batch on a chip, whatever the settings allow. One takes 1.6 KB while it waits here.
@@ -67,42 +67,54 @@ impl Counter {
     }
 }
 
-/// Carries jobs out for ever, over one kept connection, and sees to updates while there is no job.
+/// Carries jobs out for ever, over one kept connection, and sees to updates while there is no job. A broker has none.
 pub async fn run<T: TcpConnect, D: Dns>(
     network: Network<'_, T, D>,
-    gateway: &Gateway,
-    token: &str,
+    peer: &Peer,
     counter: &Counter,
     mut updates: Updates,
 ) -> ! {
-    let mut client = Client::wrap(HttpsConnection::new(network, gateway, Limits::default()));
-    let target = uplink::Target { host: gateway.host(), token };
+    let mut uplink = Uplink::new(network, peer, Limits::default());
+    if uplink.https().is_none() {
+        updates.nowhere_to_ask();
+    }
     loop {
+        let quiet = async {
+            match uplink.keep_alive_at() {
+                Some(at) => Timer::at(at).await,
+                None => core::future::pending().await,
+            }
+        };
         // Readings go first.
-        let (job, health) = match select3(counter.outbound.receive(), updates.due(), HANG_UP.wait()).await {
-            Either3::First(order) => order,
-            Either3::Second(()) => {
-                updates.work(&mut client, &target).await;
+        let next = select4(counter.outbound.receive(), updates.due(), HANG_UP.wait(), quiet).await;
+        let (job, health) = match next {
+            Either4::First(order) => order,
+            Either4::Second(()) => {
+                match uplink.https() {
+                    Some((client, target)) => updates.work(client, target).await,
+                    None => updates.wait_on(),
+                }
                 continue;
             }
-            Either3::Third(()) => {
-                client.connection().close().await;
+            Either4::Third(()) => {
+                uplink.close().await;
                 HUNG_UP.signal(());
+                continue;
+            }
+            Either4::Fourth(()) => {
+                uplink.keep_alive().await;
                 continue;
             }
         };
         let said = updates.said();
         let health = DeviceHealth { update: said.as_deref(), ..health };
         let batch = Batch { boot: Some(job.boot), readings: &job.readings, health: Some(&health) };
-        let mut result = uplink::post(&mut client, &target, &batch, &mut job.body).await;
+        let result = uplink.send(&batch, &mut job.body).await;
         if let Err(error) = result {
-            // Not taken out of its client and wrapped again: that panics while an answer is open, as after each 503.
-            let last_fault = client.connection().last_fault();
-            match last_fault {
+            match uplink.last_fault() {
                 Some(fault) => warn!("not uploaded: {fault}"),
                 None => warn!("not uploaded: {error}"),
             }
-            result = Err(Fault::tell(last_fault, error));
         }
         updates.uploaded(result.is_ok());
         let _fits = counter.inbound.try_send((job, result));

@@ -8,6 +8,7 @@
 //! | [`keep`] | one small value on flash: settings, the state of an update; survives power failing at any byte |
 //! | [`update`] | firmware over the air: what to fetch, when to trust it, when to go back |
 //! | [`uplink`] | one upload over any [`embedded_svc`] HTTP connection, and the back-off between uploads |
+//! | [`mqtt`] | the packets of the other way to send |
 //! | [`clock`] | what time it is, and whom to believe |
 //! | [`liveness`] | what to do when nothing comes back |
 //! | [`button`] | presses from what a contact says: bounces out, short and long told apart |
@@ -38,6 +39,7 @@ pub mod improv;
 pub mod keep;
 pub mod light;
 pub mod liveness;
+pub mod mqtt;
 pub mod node;
 pub mod page;
 pub mod portal;

@@ -1,6 +1,6 @@
 //! What went wrong on the way to the gateway, by what a person can do about it.
 
-use casement_core::{Certificate, UploadError};
+use casement_core::{Certificate, UploadError, mqtt};
 use embedded_svc::io::{Error, ErrorKind};
 use mbedtls_rs::sys;
 
@@ -32,8 +32,8 @@ pub enum Fault {
     /// The connection was closed in the middle.
     #[error("connection lost")]
     Closed,
-    /// The answer is not HTTP/1.1 with a known length.
-    #[error("answer is not HTTP")]
+    /// The answer is not HTTP/1.1 with a known length, or, from a broker, not MQTT.
+    #[error("answer is not HTTP or MQTT")]
     Protocol,
     /// The head of the answer is too large.
     #[error("answer too large")]
@@ -41,6 +41,9 @@ pub enum Fault {
     /// There is not enough memory for a session.
     #[error("out of memory")]
     Memory,
+    /// The broker said no. The number is a reason code of MQTT 5 (§2.4).
+    #[error("the broker refuses ({0:#04x})")]
+    Broker(u8),
     /// Called out of order, or with something that cannot be a request.
     #[error("called out of order")]
     State,
@@ -91,6 +94,9 @@ impl Fault {
     pub fn tell(fault: Option<Self>, error: UploadError) -> UploadError {
         let certificate = match (error, fault) {
             (UploadError::Connection(_), Some(Self::Certificate(fault))) => fault,
+            // Without a date no certificate can be judged, and a broker takes nothing without one.
+            (UploadError::Connection(_), Some(Self::Clock)) => CertificateFault::NotYetValid,
+            (UploadError::Connection(_), Some(Self::Broker(reason))) => return mqtt::refusal(reason),
             (UploadError::Connection(_), Some(Self::Name)) => {
                 return UploadError::Connection(ErrorKind::NotFound);
             }
@@ -120,7 +126,7 @@ impl Error for Fault {
             Self::Connect(kind) => *kind,
             Self::TimedOut => ErrorKind::TimedOut,
             Self::Closed => ErrorKind::ConnectionReset,
-            Self::Tls(_) | Self::Protocol => ErrorKind::InvalidData,
+            Self::Tls(_) | Self::Protocol | Self::Broker(_) => ErrorKind::InvalidData,
             Self::Record | Self::TooLarge | Self::Memory => ErrorKind::OutOfMemory,
             Self::State => ErrorKind::InvalidInput,
         }

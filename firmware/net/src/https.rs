@@ -6,27 +6,18 @@
 //! sent is once stored. Before a kept connection is used again it is looked at, so that one the gateway closed meanwhile
 //! costs nothing.
 
-use crate::clock;
-use crate::fault::{CertificateFault, Fault};
+use crate::fault::Fault;
 use crate::head::{HEAD_BYTES_MAX, Head};
-use crate::roots::Trust;
+pub use crate::secure::{Handshakes, Limits, Network};
+use crate::secure::{Place, Secure};
 use casement_proto::device_settings::{GatewayUrl, URL_BYTES_MAX};
 use core::fmt::Write as _;
-use core::future::poll_fn;
-use core::net::IpAddr;
-use core::pin::pin;
-use core::task::Poll;
-use edge_nal::{AddrType, Dns, TcpConnect};
-use embassy_time::{Duration, Instant, with_deadline};
+use edge_nal::{Dns, TcpConnect};
+use embassy_time::Instant;
 use embedded_svc::http::client::asynch::Connection;
 use embedded_svc::http::{Headers, Method, Status};
 use embedded_svc::io::asynch::{ErrorType, Read, Write};
-use embedded_svc::io::{Error as _, ErrorKind};
 use heapless::c_string::CString;
-use mbedtls_rs::sys;
-use mbedtls_rs::{
-    ClientSessionConfig, SavedSession, Session, SessionConfig, SessionError, TlsReference, TlsVersion,
-};
 
 /// Longest host name in bytes: as much of an address as is not `https://`, and the zero that C wants.
 const NAME_BYTES_MAX: usize = URL_BYTES_MAX - 7;
@@ -53,34 +44,10 @@ impl Gateway {
     pub fn host(&self) -> &str {
         self.url.host()
     }
-}
 
-/// How long things may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Name, TCP and TLS together. A chip needs seconds for a handshake with RSA.
-    pub connect: Duration,
-    /// A whole exchange on an open connection, from the first byte of the request to the last of the answer.
-    pub exchange: Duration,
-}
-
-impl Default for Limits {
-    /// 20 s and 30 s.
-    fn default() -> Self {
-        Self { connect: Duration::from_secs(20), exchange: Duration::from_secs(30) }
+    fn place(&self) -> Place<'_> {
+        Place { name: self.name.as_c_str(), port: self.url.name_and_port().1 }
     }
-}
-
-/// What a connection is made of, besides its gateway.
-pub struct Network<'a, T, D> {
-    /// Opens TCP connections.
-    pub tcp: &'a T,
-    /// Finds addresses of names.
-    pub dns: &'a D,
-    /// Mbed TLS, of which there is one in a program.
-    pub tls: TlsReference<'a>,
-    /// Whom to believe.
-    pub trust: &'a Trust,
 }
 
 /// One exchange at a time with one gateway.
@@ -99,52 +66,28 @@ enum Phase {
 
 /// The bytes of the answer's body.
 pub struct Wire<'a, T: TcpConnect, D> {
-    network: Network<'a, T, D>,
-    gateway: &'a Gateway,
+    secure: Secure<'a, T, D>,
     limits: Limits,
-    session: Option<Session<'a, T::Socket<'a>>>,
-    /// What to resume from, used once.
-    saved: Option<SavedSession>,
-    deadline: Instant,
     /// What came with the head: bytes from `start` to `end` are not handed out yet.
     buffer: [u8; HEAD_BYTES_MAX],
     start: usize,
     end: usize,
     body_left: u64,
     keep: bool,
-    /// Whether TLS 1.3 is offered, too; see [`Wire::connect`].
-    tls13: bool,
-    handshakes: Handshakes,
     last_fault: Option<Fault>,
-}
-
-/// How often TLS was set up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Handshakes {
-    /// Handshakes that ended well.
-    pub done: u32,
-    /// Those that began with an earlier session. Whether the gateway took it up is its business.
-    pub offered: u32,
 }
 
 impl<'a, T: TcpConnect, D: Dns> HttpsConnection<'a, T, D> {
     /// A connection that is opened with the first request.
     pub fn new(network: Network<'a, T, D>, gateway: &'a Gateway, limits: Limits) -> Self {
-        clock::install();
         let wire = Wire {
-            network,
-            gateway,
+            secure: Secure::new(network, gateway.place()),
             limits,
-            session: None,
-            saved: None,
-            deadline: Instant::MIN,
             buffer: [0; HEAD_BYTES_MAX],
             start: 0,
             end: 0,
             body_left: 0,
             keep: false,
-            tls13: false,
-            handshakes: Handshakes::default(),
             last_fault: None,
         };
         Self { head: Head::default(), wire, phase: Phase::Idle }
@@ -157,82 +100,26 @@ impl<'a, T: TcpConnect, D: Dns> HttpsConnection<'a, T, D> {
 
     /// How often TLS was set up so far.
     pub fn handshakes(&self) -> Handshakes {
-        self.wire.handshakes
+        self.wire.secure.handshakes
     }
 
     /// Says goodbye and closes, before the network goes or the device sleeps. What is needed to resume is kept.
     pub async fn close(&mut self) {
         self.phase = Phase::Idle;
-        if let Some(mut session) = self.wire.session.take() {
-            // Whether the gateway hears it changes nothing.
-            let until = Instant::now() + Duration::from_secs(2);
-            let _lost = with_deadline(until, session.close()).await;
-        }
+        self.wire.secure.close().await;
     }
 }
 
-impl<'a, T: TcpConnect, D: Dns> Wire<'a, T, D> {
+impl<T: TcpConnect, D: Dns> Wire<'_, T, D> {
     /// Makes sure of a connection that can take a request.
     async fn open(&mut self) -> Result<(), Fault> {
-        if let Some(session) = self.session.take()
-            && self.keep
-            && self.body_left == 0
-            && self.start == self.end
-            && let Some(session) = quiet(session).await
-        {
-            self.session = Some(session);
+        // What is left of an answer would be taken for the next one.
+        let usable = self.keep && self.body_left == 0 && self.start == self.end;
+        if usable && self.secure.is_quiet().await {
             return Ok(());
         }
-        if clock::unix_s().is_none() {
-            return Err(Fault::Clock);
-        }
-        let until = Instant::now() + self.limits.connect;
-        let session = with_deadline(until, self.connect()).await.map_err(|_| Fault::TimedOut)??;
-        self.handshakes.done = self.handshakes.done.saturating_add(1);
-        self.session = Some(session);
-        Ok(())
-    }
-
-    /// Opens a connection. TLS 1.2 comes first: its sessions can be resumed, while Mbed TLS passes over the tickets of
-    /// TLS 1.3 unless told otherwise, and its bindings have no way to tell it. A gateway that refuses 1.2 is offered both
-    /// the next time.
-    async fn connect(&mut self) -> Result<Session<'a, T::Socket<'a>>, Fault> {
-        let Network { tcp, dns, tls, trust } = self.network;
-        let gateway = self.gateway;
-        let (name, port) = gateway.url.name_and_port();
-        let address = match name.parse::<IpAddr>() {
-            Ok(address) => address,
-            Err(_) => dns.get_host_by_name(name, AddrType::IPv4).await.map_err(|_| Fault::Name)?,
-        };
-        let socket =
-            tcp.connect((address, port).into()).await.map_err(|error| Fault::Connect(error.kind()))?;
-        let mut config = ClientSessionConfig::new();
-        config.ca_chain = Some(trust.anchors());
-        config.server_name = Some(gateway.name.as_c_str());
-        config.max_version = (!self.tls13).then_some(TlsVersion::Tls1_2);
-        let mut session =
-            Session::new(tls, socket, &SessionConfig::Client(config)).map_err(|error| lost(&error))?;
-        let shaken = match self.saved.take() {
-            Some(saved) => {
-                self.handshakes.offered = self.handshakes.offered.saturating_add(1);
-                session.connect_with_session(&saved).await
-            }
-            None => session.connect().await,
-        };
-        match shaken {
-            Ok(()) => Ok(session),
-            // A refused certificate shows in the flags, whatever the handshake ended with. They are all ones before any
-            // certificate came.
-            Err(error) => Err(match CertificateFault::from_flags(session.tls_verification_details()) {
-                Some(fault) if is(&error, sys::MBEDTLS_ERR_X509_CERT_VERIFY_FAILED) => {
-                    Fault::Certificate(fault)
-                }
-                _ => {
-                    self.tls13 ^= is(&error, sys::MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE);
-                    lost(&error)
-                }
-            }),
-        }
+        self.secure.deadline = Instant::now() + self.limits.connect;
+        self.secure.open().await
     }
 
     /// Waits for the whole head of the answer.
@@ -251,44 +138,14 @@ impl<'a, T: TcpConnect, D: Dns> Wire<'a, T, D> {
                 break;
             }
         }
-        if self.saved.is_none() {
-            // By now a ticket has come, if the gateway gives any.
-            self.saved = self.session.as_ref().and_then(|session| session.save().ok());
-        }
+        self.secure.remember();
         Ok(())
     }
 
     async fn fill(&mut self) -> Result<(), Fault> {
         let room = self.buffer.get_mut(self.end..).filter(|room| !room.is_empty()).ok_or(Fault::TooLarge)?;
-        let session = self.session.as_mut().ok_or(Fault::State)?;
-        let len = with_deadline(self.deadline, session.read(room)).await.map_err(|_| Fault::TimedOut)?;
-        match len.map_err(|error| lost(&error))? {
-            0 => Err(Fault::Closed),
-            len => {
-                self.end += len;
-                Ok(())
-            }
-        }
-    }
-
-    async fn send(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
-        let session = self.session.as_mut().ok_or(Fault::State)?;
-        let sent = with_deadline(self.deadline, session.write(bytes)).await.map_err(|_| Fault::TimedOut)?;
-        sent.map_err(|error| lost(&error))
-    }
-
-    async fn send_all(&mut self, mut bytes: &[u8]) -> Result<(), Fault> {
-        while !bytes.is_empty() {
-            let sent = self.send(bytes).await?;
-            bytes = bytes.get(sent..).filter(|_| sent > 0).ok_or(Fault::Closed)?;
-        }
+        self.end += self.secure.read(room).await?;
         Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), Fault> {
-        let session = self.session.as_mut().ok_or(Fault::State)?;
-        let flushed = with_deadline(self.deadline, session.flush()).await.map_err(|_| Fault::TimedOut)?;
-        flushed.map_err(|error| lost(&error))
     }
 
     async fn body(&mut self, out: &mut [u8]) -> Result<usize, Fault> {
@@ -300,13 +157,8 @@ impl<'a, T: TcpConnect, D: Dns> Wire<'a, T, D> {
         let out = out.get_mut(..room).unwrap_or_default();
         let came = self.buffer.get(self.start..self.end).unwrap_or_default();
         let len = if came.is_empty() {
-            let session = self.session.as_mut().ok_or(Fault::State)?;
-            let read = with_deadline(self.deadline, session.read(out)).await.map_err(|_| Fault::TimedOut)?;
-            match read.map_err(|error| lost(&error))? {
-                // A body that ends early is no body.
-                0 => return Err(Fault::Closed),
-                len => len,
-            }
+            // A body that ends early is no body.
+            self.secure.read(out).await?
         } else {
             let len = came.len().min(room);
             out.iter_mut().zip(came).for_each(|(to, from)| *to = *from);
@@ -320,38 +172,10 @@ impl<'a, T: TcpConnect, D: Dns> Wire<'a, T, D> {
     /// Notes how something ended. A connection on which something went wrong is not used again.
     fn note<V>(&mut self, result: Result<V, Fault>) -> Result<V, Fault> {
         if let Err(fault) = &result {
-            self.session = None;
+            self.secure.drop_it();
             self.last_fault = Some(*fault);
         }
         result
-    }
-}
-
-/// Gives the session back if it is open and nothing came on it: a goodbye would be waiting there.
-async fn quiet<S: Read + Write>(mut session: Session<'_, S>) -> Option<Session<'_, S>> {
-    let mut byte = [0];
-    let is_quiet = {
-        let mut reading = pin!(session.read(&mut byte));
-        poll_fn(|context| Poll::Ready(reading.as_mut().poll(context).is_pending())).await
-    };
-    is_quiet.then_some(session)
-}
-
-fn is(error: &SessionError, code: i32) -> bool {
-    matches!(error, SessionError::MbedTls(error) if error.code() == code)
-}
-
-fn lost(error: &SessionError) -> Fault {
-    match error {
-        SessionError::Io(ErrorKind::TimedOut) => Fault::TimedOut,
-        SessionError::Io(_) => Fault::Closed,
-        SessionError::MbedTls(error) => match error.code() {
-            sys::MBEDTLS_ERR_SSL_CONN_EOF | sys::MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY => Fault::Closed,
-            // Mbed TLS calls it bad input when asked for more than its buffer takes.
-            sys::MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL | sys::MBEDTLS_ERR_SSL_BAD_INPUT_DATA => Fault::Record,
-            sys::MBEDTLS_ERR_SSL_ALLOC_FAILED | sys::MBEDTLS_ERR_X509_ALLOC_FAILED => Fault::Memory,
-            code => Fault::Tls(code),
-        },
     }
 }
 
@@ -368,12 +192,12 @@ impl<T: TcpConnect, D: Dns> Read for Wire<'_, T, D> {
 
 impl<T: TcpConnect, D: Dns> Write for Wire<'_, T, D> {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
-        let sent = self.send(bytes).await;
+        let sent = self.secure.write(bytes).await;
         self.note(sent)
     }
 
     async fn flush(&mut self) -> Result<(), Fault> {
-        let flushed = Self::flush(self).await;
+        let flushed = self.secure.flush().await;
         self.note(flushed)
     }
 }
@@ -432,10 +256,10 @@ impl<'a, T: TcpConnect, D: Dns> Connection for HttpsConnection<'a, T, D> {
         let request = self.wire.note(request)?;
         let opened = self.wire.open().await;
         self.wire.note(opened)?;
-        self.wire.deadline = Instant::now() + self.wire.limits.exchange;
+        self.wire.secure.deadline = Instant::now() + self.wire.limits.exchange;
         // Until the answer says otherwise.
         self.wire.keep = false;
-        let sent = self.wire.send_all(request.as_bytes()).await;
+        let sent = self.wire.secure.write_all(request.as_bytes()).await;
         self.wire.note(sent)?;
         self.phase = Phase::Request;
         Ok(())

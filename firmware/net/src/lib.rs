@@ -1,8 +1,11 @@
-//! HTTPS for devices: Mbed TLS behind the HTTP traits of [`embedded_svc`] that the core sends through.
+//! What devices send through: Mbed TLS behind the HTTP traits of [`embedded_svc`], and MQTT over the same TLS.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`https`] | one kept connection to one gateway: name, TCP, TLS, HTTP/1.1, each with its time-out |
+//! | [`uplink`] | batches to whoever the settings name: a gateway or a broker |
+//! | [`https`] | one kept connection to one gateway, HTTP/1.1 |
+//! | [`mqtt`] | one kept connection to one broker, MQTT 5 |
+//! | `secure` | what both are made of: name, TCP and TLS, each with its time-out |
 //! | [`roots`] | whom to trust: Let's Encrypt, or a certificate authority of one's own |
 //! | [`clock`] | the date that certificates are held against |
 //! | [`fault`] | what went wrong, in words for a small screen |
@@ -22,9 +25,14 @@ pub mod clock;
 pub mod fault;
 pub mod head;
 pub mod https;
+pub mod mqtt;
 pub mod roots;
+mod secure;
 pub mod sntp;
+pub mod uplink;
 
 pub use fault::{CertificateFault, Fault};
 pub use https::{Gateway, HttpsConnection, Limits, Network};
+pub use mqtt::{Broker, MqttConnection};
 pub use roots::Trust;
+pub use uplink::{Peer, Uplink};

@@ -69,9 +69,20 @@ pub struct UnknownModule;
 impl<I: I2c, D: DelayNs> Kit<I, D> {
     /// Sensors on a bus alone.
     pub const fn new(bus: Bus<I, D>, tuning: Tuning) -> Self {
+        Self::assemble(bus, None, tuning)
+    }
+}
+
+impl<I, D, U> Kit<I, D, U> {
+    /// Sensors on a bus alone, in a program that can do with a line as well: the type is the same.
+    pub const fn without_line(bus: Bus<I, D>, tuning: Tuning) -> Self {
+        Self::assemble(bus, None, tuning)
+    }
+
+    const fn assemble(bus: Bus<I, D>, line: Option<(Line<U, D>, usize)>, tuning: Tuning) -> Self {
         Self {
             bus,
-            line: None,
+            line,
             chips: heapless::Vec::new(),
             module: None,
             tuning,
@@ -95,18 +106,7 @@ impl<I: I2c, D: DelayNs, U: Read + Write> Kit<I, D, U> {
         tuning: Tuning,
     ) -> Result<Self, UnknownModule> {
         let kind = MODULES.iter().position(|name| *name == module).ok_or(UnknownModule)?;
-        let Kit { bus, .. } = Kit::new(bus, tuning);
-        Ok(Self {
-            bus,
-            line: Some((line, kind)),
-            chips: heapless::Vec::new(),
-            module: None,
-            tuning,
-            baselines: heapless::Vec::new(),
-            to_save: None,
-            look_at: Millis(0),
-            not_ours: &[],
-        })
+        Ok(Self::assemble(bus, Some((line, kind)), tuning))
     }
 
     /// Never asks these addresses. For the board's own chips: looking for an SGP30 writes to address 0x58, which on

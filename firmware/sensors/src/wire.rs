@@ -9,22 +9,31 @@ use embedded_io_async::{Read, Write};
 /// An I2C bus and the time on it.
 #[derive(Debug)]
 pub struct Bus<I, D> {
-    i2c: I,
+    i2c: Option<I>,
     delay: D,
+}
+
+impl<I, D> Bus<I, D> {
+    /// No bus, for a device whose only port is a serial line: nothing is found on it.
+    pub const fn absent(delay: D) -> Self {
+        Self { i2c: None, delay }
+    }
 }
 
 impl<I: I2c, D: DelayNs> Bus<I, D> {
     /// Takes the bus (100 kHz or less: an SCD30 knows no more) and a source of delays.
     pub const fn new(i2c: I, delay: D) -> Self {
-        Self { i2c, delay }
+        Self { i2c: Some(i2c), delay }
     }
 
     pub(crate) async fn write(&mut self, address: u8, bytes: &[u8]) -> Result<(), Fault> {
-        in_time(self.i2c.write(address, bytes), &mut self.delay, TRANSFER_MS).await
+        let i2c = self.i2c.as_mut().ok_or(Fault::Bus)?;
+        in_time(i2c.write(address, bytes), &mut self.delay, TRANSFER_MS).await
     }
 
     pub(crate) async fn read(&mut self, address: u8, bytes: &mut [u8]) -> Result<(), Fault> {
-        in_time(self.i2c.read(address, bytes), &mut self.delay, TRANSFER_MS).await
+        let i2c = self.i2c.as_mut().ok_or(Fault::Bus)?;
+        in_time(i2c.read(address, bytes), &mut self.delay, TRANSFER_MS).await
     }
 
     /// Reads registers of a chip that has no checksums: twice, and both must be the same. That finds what a checksum
@@ -34,9 +43,10 @@ impl<I: I2c, D: DelayNs> Bus<I, D> {
         address: u8,
         register: u8,
     ) -> Result<[u8; N], Fault> {
+        let i2c = self.i2c.as_mut().ok_or(Fault::Bus)?;
         let (mut first, mut second) = ([0; N], [0; N]);
         for bytes in [&mut first, &mut second] {
-            in_time(self.i2c.write_read(address, &[register], bytes), &mut self.delay, TRANSFER_MS).await?;
+            in_time(i2c.write_read(address, &[register], bytes), &mut self.delay, TRANSFER_MS).await?;
         }
         if first == second { Ok(first) } else { Err(Fault::Crc) }
     }
@@ -72,7 +82,7 @@ impl<U: Read + Write, D: DelayNs> Line<U, D> {
         head: &'static [u8],
         check: fn(&[u8; N]) -> bool,
     ) -> Result<[u8; N], Fault> {
-        self.drain().await?;
+        self.drain().await;
         self.tell(request).await?;
         let mut frames = Frames::new(head, check);
         let mut patience_ms = ANSWER_MS;
@@ -102,14 +112,14 @@ impl<U: Read + Write, D: DelayNs> Line<U, D> {
         self.delay.delay_ms(ms).await;
     }
 
-    async fn drain(&mut self) -> Result<(), Fault> {
+    async fn drain(&mut self) {
         let mut chunk = [0; 32];
         for _ in 0..DRAINS_MAX {
-            if self.hear(&mut chunk, DRAIN_MS).await?.is_none() {
+            // What is thrown away may be damaged: a module that speaks unasked fills its buffer up between questions.
+            if let Ok(None) = self.hear(&mut chunk, DRAIN_MS).await {
                 break;
             }
         }
-        Ok(())
     }
 
     /// What arrives within the time; `None` when nothing does.
@@ -279,6 +289,48 @@ mod tests {
         let asked = line.ask::<4>(b"?", &[0x42, 0x4d], |_| true);
         assert_eq!(embassy_futures::block_on(asked), Err(Fault::Timeout));
         assert!(line.uart.read <= 16 * 32 + 256, "{}", line.uart.read);
+    }
+
+    /// A line whose buffer ran over before anybody asked.
+    struct Overrun {
+        noticed: bool,
+        answer: Vec<u8>,
+    }
+
+    impl embedded_io_async::ErrorType for Overrun {
+        type Error = embedded_io_async::ErrorKind;
+    }
+
+    impl Read for Overrun {
+        async fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Self::Error> {
+            if !core::mem::replace(&mut self.noticed, true) {
+                return Err(embedded_io_async::ErrorKind::Other);
+            }
+            if self.answer.is_empty() {
+                core::future::pending::<()>().await;
+            }
+            bytes[0] = self.answer.remove(0);
+            Ok(1)
+        }
+    }
+
+    impl Write for Overrun {
+        async fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
+            self.answer.extend([0x42, 0x4d, 0x0f, 0xf0]);
+            Ok(bytes.len())
+        }
+
+        async fn flush(&mut self) -> Result<(), Self::Error> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_ran_over_between_questions_spoils_no_answer() {
+        let mut line =
+            Line::new(Overrun { noticed: false, answer: Vec::new() }, crate::bench::Counted::default());
+        let asked = embassy_futures::block_on(line.ask::<4>(b"?", &[0x42, 0x4d], |_| true));
+        assert_eq!(asked, Ok([0x42, 0x4d, 0x0f, 0xf0]));
     }
 
     proptest! {

@@ -20,14 +20,13 @@ use casement_core::update::otadata::Otadata;
 use casement_core::update::runner::{Keys, Next, Places, Runner};
 use casement_core::{
     Ack, Actions, Clock, Event, Mark, Millis, Node, NotJoined, Press, Record, Region, Settings, Trouble,
-    UploadError, Vitals, http, page, portal, uplink,
+    UploadError, Vitals, http, page, portal,
 };
-use casement_net::{Fault, Gateway, HttpsConnection, Limits, Network, Trust, clock};
+use casement_net::{Fault, Limits, Network, Peer, Trust, Uplink, clock};
 use casement_proto::device_settings::{IMAGE_BYTES_MAX, Wifi, own_password};
 use casement_proto::wire::Batch;
 use casement_proto::{BoardId, DeviceSettings};
 use casement_sensors::{Bus, Kit, Tuning};
-use embedded_svc::http::client::asynch::Client;
 use futures_lite::future::block_on;
 use mbedtls_rs::TlsReference;
 use std::collections::VecDeque;
@@ -205,23 +204,19 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The board's name, as releases have it.
 const BOARD: &str = "sim";
 
-type Https<'a> = HttpsConnection<'a, Wire, Names>;
-
-/// Whom a start talks to.
-struct Peer {
-    gateway: Gateway,
+/// Whom a start talks to, and whom it believes.
+struct Contact {
+    peer: Peer,
     trust: Trust,
-    token: String,
 }
 
-impl Peer {
+impl Contact {
     fn of(settings: &DeviceSettings) -> Option<Self> {
         let trust = match &settings.ca {
             Some(der) => Trust::own(der),
             None => Trust::lets_encrypt(),
         };
-        let token = settings.token.as_ref()?.reveal().to_string();
-        Some(Self { gateway: Gateway::new(settings.gateway.as_ref()?), trust: trust.ok()?, token })
+        Some(Self { peer: Peer::of(settings)?, trust: trust.ok()? })
     }
 }
 
@@ -235,7 +230,9 @@ struct Running<'a> {
     node: Node,
     queue: Queue<Part>,
     time: Option<Keep<Part>>,
-    client: Option<Client<Https<'a>>>,
+    uplink: Option<Uplink<'a, Wire, Names>>,
+    /// Where batches are written. It stays as it is between them.
+    body: Box<[u8; BODY_BYTES]>,
     link: bool,
     mark: Option<Mark>,
     sent: u16,
@@ -305,8 +302,8 @@ impl Board<'_> {
         let random = (self.chance.any() >> 32) as u32;
         let node = Node::new(Settings::from(&settings), boot, random).with_clock(date);
         let mut kit = Kit::new(Bus::new(self.sensor.clone(), world.clone()), tuning(&settings));
-        let peer = Peer::of(&settings);
-        let client = peer.as_ref().map(|peer| self.client(peer));
+        let contact = Contact::of(&settings);
+        let uplink = contact.as_ref().map(|contact| self.uplink(contact));
         let mut running = Running {
             seen: Seen::new(&settings, &own),
             settings: &settings,
@@ -317,7 +314,8 @@ impl Board<'_> {
             node,
             queue,
             time,
-            client,
+            uplink,
+            body: Box::new([0; BODY_BYTES]),
             link: false,
             mark: None,
             sent: 0,
@@ -331,7 +329,7 @@ impl Board<'_> {
         running.updates.linked(false);
         let mut events = VecDeque::from([Event::Queue(running.queue.status())]);
         let (mut link, mut date_at, mut not_joined) = (false, i64::MAX, None);
-        let (mut parser, mut session) = (Parser::new(), Session::new(peer.is_some()));
+        let (mut parser, mut session) = (Parser::new(), Session::new(contact.is_some()));
         loop {
             let Some(now_around) = around.around(world.unix_ms()) else { return Ok(Ended::Asked) };
             if let Some(press) = around.pressed() {
@@ -351,7 +349,9 @@ impl Board<'_> {
                 now_around.link && is_station && joins.is_ok() && firmware.conduct != Conduct::Silent;
             if is_linked != link {
                 link = is_linked;
-                running.updates.linked(link && peer.is_some());
+                running
+                    .updates
+                    .linked(link && running.uplink.as_mut().is_some_and(|it| it.https().is_some()));
                 date_at = if link { world.unix_ms() + TIME_AFTER_MS } else { i64::MAX };
                 running.link = link;
                 events.push_back(Event::Link(link));
@@ -376,9 +376,7 @@ impl Board<'_> {
             while let Some(event) = events.pop_front() {
                 let actions = running.node.handle(event, running.now(&world));
                 wake_at = actions.wake_at;
-                if let Some(ended) =
-                    running.obey(&actions, &mut events, around, (&world, &kit, peer.as_ref()))
-                {
+                if let Some(ended) = running.obey(&actions, &mut events, around, (&world, &kit)) {
                     return Ok(ended);
                 }
                 if self.flash.is_off() {
@@ -386,7 +384,7 @@ impl Board<'_> {
                 }
             }
             // Readings went first.
-            let next = running.update(around, &world, peer.as_ref());
+            let next = running.update(around, &world);
             if self.flash.is_off() {
                 return Ok(Ended::Power);
             }
@@ -418,9 +416,9 @@ impl Board<'_> {
         }
     }
 
-    fn client<'a>(&'a self, peer: &'a Peer) -> Client<Https<'a>> {
-        let network = Network { tcp: &self.wire, dns: &self.names, tls: self.tls, trust: &peer.trust };
-        Client::wrap(HttpsConnection::new(network, &peer.gateway, self.limits))
+    fn uplink<'a>(&'a self, contact: &'a Contact) -> Uplink<'a, Wire, Names> {
+        let network = Network { tcp: &self.wire, dns: &self.names, tls: self.tls, trust: &contact.trust };
+        Uplink::new(network, &contact.peer, self.limits)
     }
 
     /// The updater, which comes before everything else.
@@ -528,24 +526,16 @@ impl Board<'_> {
         Ok(changed)
     }
 
-    /// Whether these settings lead to the gateway, which knows the token. Settings without a gateway only need a network,
-    /// and here there is one.
+    /// Whether these settings lead to the gateway or the broker, which knows the token. Settings without one only need a
+    /// network, and here there is one.
     fn reaches(&self, settings: &DeviceSettings) -> Result<(), UploadError> {
-        let Some(peer) = Peer::of(settings) else {
-            // A gateway without a token: it would say the same.
-            return if settings.gateway.is_none() { Ok(()) } else { Err(UploadError::Token) };
+        let Some(contact) = Contact::of(settings) else {
+            // Somebody without a token: they would say the same.
+            let alone = settings.gateway.is_none() && settings.broker.is_none();
+            return if alone { Ok(()) } else { Err(UploadError::Token) };
         };
         clock::set(u64::try_from(self.world.unix_ms() / 1_000).unwrap_or(0));
-        let mut client = self.client(&peer);
-        let batch = Batch { boot: None, readings: &[], health: None };
-        let target = uplink::Target { host: peer.gateway.host(), token: &peer.token };
-        let answer = block_on(uplink::post(&mut client, &target, &batch, &mut [0; 512]));
-        let fault = client.connection().last_fault();
-        match answer.map_err(|error| Fault::tell(fault, error)) {
-            // A batch without readings may be refused; by then the token was good.
-            Ok(_) | Err(UploadError::Refused) => Ok(()),
-            Err(error) => Err(error),
-        }
+        block_on(self.uplink(&contact).knock())
     }
 
     /// Tries a network, as a board does.
@@ -655,7 +645,7 @@ impl Running<'_> {
         actions: &Actions,
         events: &mut VecDeque<Event>,
         around: &mut dyn Surroundings,
-        (world, kit, peer): (&World, &Sensors, Option<&Peer>),
+        (world, kit): (&World, &Sensors),
     ) -> Option<Ended> {
         if actions.acknowledge
             && let Some(mark) = self.mark.take()
@@ -696,7 +686,7 @@ impl Running<'_> {
                 world.pass_ms(RESTART_MS);
                 return Some(Ended::Restart);
             }
-            let (sent, result) = self.upload(limit, around, world, peer);
+            let (sent, result) = self.upload(limit, around, world);
             events.push_back(Event::Uploaded { sent, result });
         }
         if actions.reconnect || actions.restart_radio {
@@ -711,7 +701,7 @@ impl Running<'_> {
     }
 
     /// Does one thing about an update, if there is one to do.
-    fn update(&mut self, around: &mut dyn Surroundings, world: &World, peer: Option<&Peer>) -> Next {
+    fn update(&mut self, around: &mut dyn Surroundings, world: &World) -> Next {
         let now = self.now(world);
         let (calm, random) = (self.node.calm(), (self.chance.any() >> 32) as u32);
         if self.restart || self.updates.tick(now, (calm, random)) == Next::Restart {
@@ -720,13 +710,11 @@ impl Running<'_> {
         if !self.updates.has_work(now) {
             return Next::GoOn;
         }
-        let (Some(peer), Some(mut client)) = (peer, self.client.take()) else { return Next::GoOn };
+        let Some((client, target)) = self.uplink.as_mut().and_then(Uplink::https) else { return Next::GoOn };
         clock::set(u64::try_from(self.node.certificate_time(now) / 1_000).unwrap_or(0));
-        let target = uplink::Target { host: peer.gateway.host(), token: &peer.token };
         let began = embassy_time::Instant::now();
         let request = !self.updates.is_hashing();
-        let next = block_on(self.updates.work(&mut client, &target, || now, (calm, random)));
-        self.client = Some(client);
+        let next = block_on(self.updates.work(client, target, || now, (calm, random)));
         let real_ms = began.elapsed().as_millis();
         world.pass_ms(around.exchange_ms(real_ms));
         around.note(&Note::Update { request, real_ms }, world.unix_ms());
@@ -739,16 +727,15 @@ impl Running<'_> {
         limit: u16,
         around: &mut dyn Surroundings,
         world: &World,
-        peer: Option<&Peer>,
     ) -> (u16, Result<Ack, UploadError>) {
         let nothing = (0, Ok(Ack::default()));
-        let (Some(peer), Some(mut client)) = (peer, self.client.take()) else { return nothing };
+        let Some(mut uplink) = self.uplink.take() else { return nothing };
         let now = self.now(world);
         let mut readings = Readings::<BATCH_MAX>::new();
         let limit = limit.min(BATCH_MAX as u16);
         let batch = queue::collect(&mut self.queue, limit, &self.node.timeline(now), &mut readings);
         let Some((boot, mark)) = batch.ok().flatten() else {
-            self.client = Some(client);
+            self.uplink = Some(uplink);
             return nothing;
         };
         self.mark = Some(mark);
@@ -761,12 +748,11 @@ impl Running<'_> {
         around.note(&Note::Report(self.node.trouble(now).map(|trouble| trouble.code())), world.unix_ms());
         around.note(&Note::ReportUpdate(update.as_deref()), world.unix_ms());
         let batch = Batch { boot: Some(boot), readings: &readings, health: Some(&health) };
-        let target = uplink::Target { host: peer.gateway.host(), token: &peer.token };
         let began = embassy_time::Instant::now();
-        let result = block_on(uplink::post(&mut client, &target, &batch, &mut [0; BODY_BYTES]));
-        let fault = client.connection().last_fault();
-        self.client = Some(client);
-        let result = result.map_err(|error| Fault::tell(fault, error)).map(|ack| Ack {
+        let result = block_on(uplink.send(&batch, &mut *self.body));
+        let fault = uplink.last_fault();
+        self.uplink = Some(uplink);
+        let result = result.map(|ack| Ack {
             server_time_ms: ack.server_time_ms.map(|real| real + around.world_minus_real_ms(world.unix_ms())),
             ..ack
         });
@@ -779,8 +765,8 @@ impl Running<'_> {
     }
 
     fn hang_up(&mut self) {
-        if let Some(client) = &mut self.client {
-            block_on(client.connection().close());
+        if let Some(uplink) = &mut self.uplink {
+            block_on(uplink.close());
         }
     }
 }

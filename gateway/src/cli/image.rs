@@ -11,12 +11,14 @@ use crate::telemetry::time;
 use crate::{clock, disk, provision};
 use casement_proto::DeviceId;
 use casement_proto::device_settings::{
-    DeviceSettings, GatewayUrl, QuietHours, SettingsError, Sound, UpdatePolicy, Wifi, room,
+    BrokerUrl, DeviceSettings, GatewayUrl, MODULES, QuietHours, SettingsError, Sound, UpdatePolicy, Wifi,
+    module, room,
 };
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use std::fmt::Write as _;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
@@ -46,10 +48,16 @@ pub(super) struct Image {
     /// The gateway as devices see it [default: by tls.names and listen.https]
     #[arg(long)]
     url: Option<String>,
+    /// An MQTT broker to send readings to in place of the gateway, mqtts://host; the gateway does not fetch them there yet
+    #[arg(long, value_name = "URL", requires = "mqtt_users")]
+    mqtt: Option<String>,
+    /// Where to write who may send there, USER:PASSWORD, as mosquitto_passwd -U takes it
+    #[arg(long, value_name = "FILE", requires = "mqtt")]
+    mqtt_users: Option<PathBuf>,
     /// The room it hangs in; with --devices FIRST..LAST, {} stands for the number
     #[arg(long)]
     room: Option<String>,
-    /// PEM certificate of the gateway's authority [default: what the gateway shows, where devices do not know it]
+    /// PEM certificate of the authority of the gateway, and of the broker [default: what the gateway shows, where devices do not know it]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// Seconds between readings, 1 to 3600
@@ -64,6 +72,9 @@ pub(super) struct Image {
     /// What the sensor takes the lowest CO2 of a week to be, in ppm; 0: no self-calibration
     #[arg(long, value_name = "PPM")]
     self_calibration: Option<u16>,
+    /// The sensor module on its serial line
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(MODULES))]
+    module: Option<String>,
     /// Brightness of light and screen, in percent
     #[arg(long, value_name = "PERCENT")]
     brightness: Option<u8>,
@@ -141,6 +152,7 @@ pub(super) async fn run(command: Image, context: &Context) -> Done {
     let known = store.devices().await?;
     let progress = progress(wanted.len());
     let mut rotated = Vec::new();
+    let mut users = String::new();
     for one in &wanted {
         let there = known.iter().find(|device| device.id == one.id);
         if there.is_some() {
@@ -151,8 +163,13 @@ pub(super) async fn run(command: Image, context: &Context) -> Done {
         let shown = one.room.as_deref().or_else(|| there.and_then(|device| device.room.as_deref()));
         settings.room = room(shown.unwrap_or_default()).unwrap_or_default();
         let token = issue(&*store, one.id).await?;
+        let _fits = writeln!(users, "{}:{}", one.id, token.reveal());
         let written = image(&settings, one, &url, &token, trust.authority.as_deref())
-            .and_then(|bytes| write(&one.file, &bytes));
+            // The broker's half first: an image that it knows nothing of is of no use.
+            .and_then(|bytes| {
+                command.mqtt_users.as_deref().map_or(Ok(()), |file| write(file, users.as_bytes()))?;
+                write(&one.file, &bytes)
+            });
         if let Err(failure) = written {
             // What nobody holds opens nothing; the device goes on with the token it has.
             revoke_one(&*store, &token).await?;
@@ -165,6 +182,13 @@ pub(super) async fn run(command: Image, context: &Context) -> Done {
     progress.finish_and_clear();
     store.close().await;
     tell(&wanted, &rotated, &settings, &trust);
+    if let (Some(url), Some(file)) = (&command.mqtt, &command.mqtt_users) {
+        say(&format!(
+            "Readings go to {url}, topic casement/DEVICE/readings. {} holds who may send: \
+             mosquitto_passwd -U makes it a password file; keep it to yourself until then.",
+            file.display()
+        ));
+    }
     Ok(())
 }
 
@@ -228,6 +252,12 @@ fn common(command: &Image, config: &Config) -> Result<DeviceSettings, Failure> {
     }
     if let Some(minutes) = command.utc_offset {
         settings = settings.with_utc_offset_min(minutes).map_err(|error| refused(error, "--utc-offset"))?;
+    }
+    if let Some(url) = &command.mqtt {
+        settings.broker = Some(BrokerUrl::parse(url).map_err(|error| refused(error, "--mqtt"))?);
+    }
+    if let Some(name) = &command.module {
+        settings.module = Some(module(name).map_err(|error| refused(error, "--module"))?);
     }
     settings.quiet = command.quiet;
     settings.sound = match command.sound {

@@ -18,6 +18,8 @@ fn every_setting() -> DeviceSettings {
         update: UpdatePolicy::Exactly(Version { major: 1, minor: 2, patch: 3 }),
         quiet: Some(QuietHours::new(22 * 60, 6 * 60 + 30).unwrap()),
         sound: Sound::SoonAndNow,
+        broker: Some(BrokerUrl::parse("mqtts://broker.example.org:8884").unwrap()),
+        module: Some(module("MhZ19").unwrap()),
         ..DeviceSettings::default()
     }
     .with_period_ms(60_000)
@@ -49,7 +51,7 @@ fn image(entries: &[(u8, &[u8])]) -> std::vec::Vec<u8> {
 #[test]
 fn form_1_is_read_for_ever_as_it_was_written() {
     // Written by the first version; never to be changed. A later form needs a migration that passes this.
-    let first = image(&[
+    let entries: &[(u8, &[u8])] = &[
         (1, b"room-101"),
         (2, b"\x0cSchool Wi-Ficorrect horse"),
         (3, b"https://air.example.org:8443"),
@@ -68,23 +70,34 @@ fn form_1_is_read_for_ever_as_it_was_written() {
         (16, b"\0\0"),
         (17, b"\x2e\xff"),
         (18, b"\x28"),
-    ]);
-    assert_eq!(DeviceSettings::decode(&first), Ok(every_setting()));
-    assert_eq!(every_setting().encode().as_slice(), first);
+    ];
+    let first = DeviceSettings { broker: None, module: None, ..every_setting() };
+    assert_eq!(DeviceSettings::decode(&image(entries)), Ok(first.clone()));
+    // Keys that came later take what they name away, so that a whole image leaves nothing of an older one.
+    let since: &[(u8, &[u8])] = &[(19, b""), (20, b"")];
+    assert_eq!(first.encode().as_slice(), image(&[entries, since].concat()));
+    let since: &[(u8, &[u8])] = &[(19, b"mqtts://broker.example.org:8884"), (20, b"MhZ19")];
+    assert_eq!(every_setting().encode().as_slice(), image(&[entries, since].concat()));
+    assert_eq!(DeviceSettings::decode(&every_setting().encode()), Ok(every_setting()));
 }
 
 #[test]
 fn an_image_changes_what_it_names_and_nothing_else() {
-    let small = image(&[(2, b"\x04Home"), (4, b"cas_dev_new"), (3, b""), (99, b"from a later version")]);
+    let small =
+        image(&[(2, b"\x04Home"), (4, b"cas_dev_new"), (3, b""), (19, b""), (99, b"from a later version")]);
     let changed = every_setting().changed_by(&small).unwrap();
     let expected = DeviceSettings {
         wifi: Some(Wifi::new("Home", "").unwrap()),
         token: Some(token("cas_dev_new").unwrap()),
         gateway: None,
+        broker: None,
         ..every_setting()
     };
     assert_eq!(changed, expected);
     assert!(every_setting().complete() && !changed.complete());
+    // A broker needs no gateway beside it, but somebody to be there.
+    let at_broker = DeviceSettings { gateway: None, ..every_setting() };
+    assert!(at_broker.complete() && !DeviceSettings { device: None, ..at_broker }.complete());
 }
 
 #[test]
@@ -171,6 +184,13 @@ fn a_value_out_of_bounds_is_refused_by_name() {
         (40, b"seven77", E::OwnPassword),
         (40, b"with a space", E::OwnPassword),
         (40, b"seventeen-letters", E::OwnPassword),
+        (19, b"https://broker.example.org", E::Broker),
+        (19, b"mqtt://broker.example.org", E::Broker),
+        (19, b"mqtts://user@broker.example.org", E::Broker),
+        (19, b"mqtts://a:0", E::Broker),
+        (19, long.as_bytes(), E::Broker),
+        (20, b"MH-Z19", E::Module),
+        (20, b"seventeen1letters", E::Module),
     ] {
         let found = every_setting().changed_by(&image(&[(7, b"Other"), (key, value)]));
         assert_eq!(found, Err(error), "{key} {value:?}");
@@ -190,6 +210,8 @@ fn the_longest_settings_fit_into_an_image() {
         ca: Some(ca(&der).unwrap()),
         room: room(&"r".repeat(ROOM_BYTES_MAX)).unwrap(),
         own_password: own_password(&"o".repeat(OWN_PASSWORD_BYTES_MAX)).ok(),
+        broker: Some(BrokerUrl::parse(&format!("mqtts://{}", "b".repeat(URL_BYTES_MAX - 8))).unwrap()),
+        module: Some(module(&"m".repeat(MODULE_BYTES_MAX)).unwrap()),
         ..every_setting()
     };
     let bytes = longest.encode();
@@ -235,6 +257,12 @@ fn an_address_says_what_to_look_up() {
     ] {
         let url = GatewayUrl::parse(text).unwrap();
         assert_eq!((url.host(), url.name_and_port()), (host, (name, port)), "{text}");
+    }
+    for (text, name, port) in [
+        ("mqtts://broker.example.org", "broker.example.org", 8_883),
+        ("mqtts://[2001:db8::1]:8884/", "2001:db8::1", 8_884),
+    ] {
+        assert_eq!(BrokerUrl::parse(text).unwrap().name_and_port(), (name, port), "{text}");
     }
 }
 

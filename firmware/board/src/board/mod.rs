@@ -3,13 +3,17 @@
 //! A new board is a file here, a line below and a feature in `Cargo.toml`, which names the feature `screen` for a board with
 //! one. A pin that the chip does not have does not
 //! compile. Pins are from M5Stack's pages of each board and from the tables in M5Unified, their own library for all
-//! of them (`src/M5Unified.cpp`, `_pin_table_i2c_ex_in`); the comment in each file names its page.
+//! of them (`src/M5Unified.cpp`, `_pin_table_i2c_ex_in` and `_pin_table_port_bc`); the comment in each file names its page.
+//!
+//! A module on a serial line is listened to on the yellow wire of a port, and spoken to on the white one: that is how
+//! M5Stack's units for UART are wired, and how their M5UnitUnified takes port C, or port A on boards without a port C
+//! (its README, "UART"). On port A these are clock and data.
 
 use esp_hal::gpio::AnyPin;
 #[cfg(not(feature = "esp32"))]
 use esp_hal::peripherals::USB_DEVICE;
 use esp_hal::peripherals::{
-    ADC1, AES, FLASH, FROM_CPU_INTR0, I2C0, RMT, RNG, RSA, RTC_TIMER, SHA, TIMG0, UART0, WIFI,
+    ADC1, AES, FLASH, FROM_CPU_INTR0, I2C0, RMT, RNG, RSA, RTC_TIMER, SHA, TIMG0, UART0, UART1, WIFI,
 };
 
 /// A board taken apart: what is where, and the parts of the chip that the firmware uses.
@@ -22,6 +26,9 @@ pub struct Board {
     pub scl: AnyPin<'static>,
     /// The serial line.
     pub console: Console,
+    /// Pins of the port for a module on a serial line: where the board hears it, and where it speaks. `None` where there
+    /// is no other port than the one for sensors.
+    pub line: Option<(AnyPin<'static>, AnyPin<'static>)>,
     pub adc: ADC1<'static>,
     pub aes: AES<'static>,
     pub flash: FLASH<'static>,
@@ -34,6 +41,7 @@ pub struct Board {
     #[cfg_attr(feature = "esp32", expect(dead_code, reason = "see above"))]
     pub sha: SHA<'static>,
     pub timers: TIMG0<'static>,
+    pub uart: UART1<'static>,
     pub wifi: WIFI<'static>,
     /// A lamp of its own, SK6812 or WS2812.
     pub light: Option<Light>,
@@ -114,6 +122,7 @@ macro_rules! u0rxd {
 macro_rules! board {
     (
         name: $name:literal, sda: $sda:ident, scl: $scl:ident
+        $(, rx: $rx:ident, tx: $tx:ident)?
         $(, light: { data: $data:ident $(, power: $lamp:ident)? })?
         $(, button: $button:ident $(or $other:ident)?)?
         $(, screen: {
@@ -145,6 +154,7 @@ macro_rules! board {
                 },
                 sda: chip.$sda.into(),
                 scl: chip.$scl.into(),
+                line: [$((chip.$rx.into(), chip.$tx.into()))?].into_iter().next(),
                 adc: chip.ADC1,
                 aes: chip.AES,
                 flash: chip.FLASH,
@@ -155,6 +165,7 @@ macro_rules! board {
                 rsa: chip.RSA,
                 sha: chip.SHA,
                 timers: chip.TIMG0,
+                uart: chip.UART1,
                 wifi: chip.WIFI,
                 light: None $(.or(Some(super::Light {
                     data: chip.$data.into(),

@@ -1,10 +1,14 @@
 //! What is wrong, in plain words for a person in front of the device, and as a word for programs.
 
 use super::Fault;
+use crate::mqtt;
 use crate::radio::NotJoined;
 use crate::uplink::{Certificate, UploadError};
 use core::fmt;
 use embedded_svc::io::ErrorKind;
+
+/// A broker's reason, where a gateway has a status.
+const NO_SUBSCRIBERS: u16 = mqtt::NO_SUBSCRIBERS as u16;
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +60,7 @@ impl Trouble {
             Self::Upload(UploadError::Full { .. }) => "gateway_full",
             Self::Upload(UploadError::Answer | UploadError::Status(300..=399)) => "not_the_gateway",
             Self::Upload(UploadError::Refused) => "batch_refused",
+            Self::Upload(UploadError::Status(NO_SUBSCRIBERS)) => "no_subscriber",
             Self::Upload(UploadError::Status(_)) => "gateway_error",
         }
     }
@@ -127,6 +132,9 @@ impl fmt::Display for Trouble {
             }
             Self::Upload(UploadError::Refused) => {
                 "The gateway cannot read a reading. It is looked for and left out."
+            }
+            Self::Upload(UploadError::Status(NO_SUBSCRIBERS)) => {
+                "Nobody fetches readings from the broker. They are kept. Start what should subscribe there."
             }
             Self::Upload(UploadError::Status(status)) => {
                 return write!(f, "The gateway has a fault ({status}). Readings are kept. Look at its log.");

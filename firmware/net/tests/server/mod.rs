@@ -201,21 +201,7 @@ pub struct Server {
 
 impl Server {
     pub fn start(chain: &Chain, version: Version, talk: Talk) -> Self {
-        let versions = match version {
-            Version::Tls12 => &[&rustls::version::TLS12][..],
-            Version::Tls13 => &[&rustls::version::TLS13],
-            Version::Both => &[&rustls::version::TLS12, &rustls::version::TLS13],
-        };
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(chain.certificates.clone(), chain.key.clone_key())
-            .expect("a pair");
-        config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().expect("a ticketer");
-        config.send_tls13_tickets = 1;
-        config.ignore_client_order = true;
+        let mut config = tls_config(chain, version);
         if talk != Talk::LargeRecords {
             config.max_fragment_size = Some(4096);
         }
@@ -256,6 +242,26 @@ impl Server {
             self.seen.changed.wait_timeout_while(counts, Duration::from_secs(10), |it| it.closed < count);
         assert!(!waited.expect("not poisoned").1.timed_out(), "the server still has a connection open");
     }
+}
+
+/// How the gateway sets TLS up, but for the size of its records.
+pub fn tls_config(chain: &Chain, version: Version) -> ServerConfig {
+    let versions = match version {
+        Version::Tls12 => &[&rustls::version::TLS12][..],
+        Version::Tls13 => &[&rustls::version::TLS13],
+        Version::Both => &[&rustls::version::TLS12, &rustls::version::TLS13],
+    };
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain.certificates.clone(), chain.key.clone_key())
+        .expect("a pair");
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().expect("a ticketer");
+    config.send_tls13_tickets = 1;
+    config.ignore_client_order = true;
+    config
 }
 
 fn serve(mut tcp: TcpStream, config: Arc<ServerConfig>, talk: Talk, seen: &Seen) -> std::io::Result<()> {

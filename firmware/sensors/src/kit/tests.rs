@@ -349,6 +349,11 @@ fn other_settings_are_told_at_once() {
 }
 
 #[test]
+fn whoever_writes_settings_knows_the_modules() {
+    assert_eq!(MODULES, casement_proto::device_settings::MODULES);
+}
+
+#[test]
 fn a_module_on_the_line_joins_the_others() {
     let bus = || Bus::new(Played::default().sgp30(), Counted::default());
     assert!(matches!(
@@ -365,6 +370,33 @@ fn a_module_on_the_line_joins_the_others() {
         }
         assert_eq!(said(&kit, 6), "warming_up eco2=455 tvoc=21 co2=608");
     });
+}
+
+#[test]
+fn a_module_is_enough_where_its_line_takes_the_only_port() {
+    let read = &[0xff, 0x01, 0x86, 0, 0, 0, 0, 0, 0x79][..];
+    let frame = &[0xff, 0x86, 0x02, 0x60, 0x47, 0x00, 0x00, 0x00, 0xd1][..];
+    talk(&std::vec![(read, frame); 3], async |line| {
+        let line = core::mem::replace(line, Line::new(crate::bench::silent(), Counted::default()));
+        let waited = Counted::default();
+        let bus: Bus<Played, _> = Bus::absent(waited.clone());
+        let mut kit = Kit::with_line(bus, line, "MhZ19", Tuning::default()).unwrap();
+        for second in 0..7 {
+            kit.work(Millis(second * 1_000), None).await;
+        }
+        assert_eq!(said(&kit, 6), "warming_up co2=608");
+        assert_eq!(kit.fitted(Millis(6_000)).count(), 1);
+        assert_eq!(waited.0.get(), 0, "a bus that is not there is not waited for");
+    });
+}
+
+#[test]
+fn a_kit_for_a_line_does_without_one() {
+    let world = Played::default().sgp30();
+    let bus = Bus::new(world, Counted::default());
+    let mut kit: Kit<_, _, crate::bench::Scripted> = Kit::without_line(bus, Tuning::default());
+    live(&mut kit, 0..5, true);
+    assert_eq!(said(&kit, 4), "warming_up eco2=455 tvoc=21");
 }
 
 #[test]

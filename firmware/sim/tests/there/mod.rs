@@ -35,13 +35,26 @@ pub fn figures(name: &str, title: &str, rows: &[(&str, String)]) {
     keep("figures", name, &format!("{title}\n{lines}"));
 }
 
+/// Writes `cert.pem` and `key.pem`.
+pub fn write_chain(folder: &Path, chain: &Chain) {
+    let pem = |label: &str, der: &[u8]| pem::encode(&pem::Pem::new(label, der));
+    let certificates: String =
+        chain.certificates.iter().map(|certificate| pem("CERTIFICATE", certificate)).collect();
+    std::fs::write(folder.join("cert.pem"), certificates).expect("writes");
+    let PrivateKeyDer::Pkcs8(key) = &chain.key else { panic!("is PKCS #8") };
+    std::fs::write(folder.join("key.pem"), pem("PRIVATE KEY", key.secret_pkcs8_der())).expect("writes");
+}
+
+/// Says loudly that something was not tried.
+pub fn skipped(test: &str, why: &str) {
+    keep("skipped", test, &format!("SKIPPED {test}: {why}\n"));
+}
+
 /// The gateway's program; `None`, said loudly, without one.
 pub fn binary(test: &str) -> Option<PathBuf> {
     let binary = std::env::var_os("CASEMENT_BIN").map(PathBuf::from).filter(|path| path.is_file());
     if binary.is_none() {
-        let text =
-            format!("SKIPPED {test}: $CASEMENT_BIN names no program, the device was not tried against it\n");
-        keep("skipped", test, &text);
+        skipped(test, "$CASEMENT_BIN names no program, the device was not tried against it");
     }
     binary
 }
@@ -65,13 +78,7 @@ impl Gateway {
     /// Sets a gateway up with a certificate, registers a device, and starts it.
     pub fn install(binary: &Path, chain: &Chain) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let pem = |label: &str, der: &[u8]| pem::encode(&pem::Pem::new(label, der));
-        let certificates: String =
-            chain.certificates.iter().map(|certificate| pem("CERTIFICATE", certificate)).collect();
-        std::fs::write(folder.path().join("cert.pem"), certificates).expect("writes");
-        let PrivateKeyDer::Pkcs8(key) = &chain.key else { panic!("is PKCS #8") };
-        std::fs::write(folder.path().join("key.pem"), pem("PRIVATE KEY", key.secret_pkcs8_der()))
-            .expect("writes");
+        write_chain(folder.path(), chain);
         let mut gateway =
             Self { binary: binary.to_owned(), folder, child: None, port: 0, token: String::new(), kills: 0 };
         gateway.start();
