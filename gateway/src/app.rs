@@ -10,12 +10,13 @@ use crate::keeper::Keeper;
 use crate::live::Live;
 use crate::observe::Counters;
 use crate::updates::Updates;
-use crate::{api, clock, disk, store, web};
+use crate::{api, backup, clock, disk, store, web};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,6 +34,7 @@ pub struct App {
     keeper: Keeper,
     bound: Bound,
     lock: Lock,
+    current: watch::Sender<Config>,
     shutdown: CancellationToken,
 }
 
@@ -81,7 +83,8 @@ impl App {
             updates: Arc::new(Updates::open(&config.data_dir)),
             shutdown: shutdown.clone(),
         });
-        Ok(Self { config, desk, writer, keeper, bound, lock, shutdown })
+        let current = watch::Sender::new(config.clone());
+        Ok(Self { config, desk, writer, keeper, bound, lock, current, shutdown })
     }
 
     /// Where it listens.
@@ -96,6 +99,7 @@ impl App {
             running: self.config.clone(),
             desk: self.desk.clone(),
             keeper: self.keeper.clone(),
+            current: self.current.clone(),
         }
     }
 
@@ -116,6 +120,8 @@ impl App {
         jobs.spawn(watch_presence(self.desk.clone(), self.shutdown.clone()));
         jobs.spawn(follow(self.desk.clone(), self.shutdown.clone()));
         jobs.spawn(self.keeper.run(self.shutdown.clone()));
+        let counters = self.desk.counters.backup.clone();
+        jobs.spawn(backup::routine::run(self.current.subscribe(), counters, self.shutdown.clone()));
         jobs.spawn(Arc::clone(&self.desk.updates).run(closing.clone()));
         jobs.close();
 
@@ -237,6 +243,7 @@ pub struct Reloader {
     running: Config,
     desk: Desk,
     keeper: Keeper,
+    current: watch::Sender<Config>,
 }
 
 impl Reloader {
@@ -267,6 +274,9 @@ impl Reloader {
         self.keeper.reload(&new);
         self.desk.store.keep(new.retention.clone());
         self.desk.live.judge_by(new.site.bands);
+        // Where the store is does not change before a restart, whatever the file says.
+        let (data_dir, store_url) = (self.running.data_dir.clone(), self.running.store_url.clone());
+        self.current.send_replace(Config { data_dir, store_url, ..new.clone() });
         self.desk.settings.store(Arc::new(settings(&new)));
         tracing::info!("the configuration was reloaded");
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a driver at the edge: it times the program from outside")]
 
 mod backup;
+mod backup_routine;
 mod bench;
 mod certificate;
 mod certificate_files;

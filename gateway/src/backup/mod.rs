@@ -4,13 +4,14 @@
 //! none runs. Whatever happens on the way, at the end there is the old file or the new one, and never half of one.
 
 pub mod header;
+pub mod routine;
 mod trouble;
 
 pub use trouble::Trouble;
 
 use crate::config::Config;
 use crate::disk::{self, Lock, LockError, Scratch, folder_of};
-use crate::store::{Contents, Place, StoreError};
+use crate::store::{Breath, Contents, Place, StoreError};
 use crate::telemetry::time;
 use aws_lc_rs::digest::{Context, SHA256};
 use header::Header;
@@ -100,12 +101,33 @@ type Tell = Box<dyn Fn(Step, u64, u64) + Send + Sync>;
 pub struct Job {
     tell: Tell,
     scratch: Mutex<Vec<PathBuf>>,
+    /// Rests between pieces, for a job that is in nobody's way.
+    breath: Option<Breath>,
 }
+
+/// A job that is in nobody's way has the disk write as often, in bytes, so that others never wait for much of it.
+const WRITE_OUT_BYTES: u64 = 4 * CHUNK_BYTES as u64;
 
 impl Job {
     /// A job that tells `step`, `done` and `of`, in bytes.
     pub fn new(tell: impl Fn(Step, u64, u64) + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { tell: Box::new(tell), scratch: Mutex::new(Vec::new()) })
+        Arc::new(Self { tell: Box::new(tell), scratch: Mutex::new(Vec::new()), breath: None })
+    }
+
+    /// A job that rests between its pieces, and ends when its breath says so.
+    fn unhurried(breath: Breath) -> Arc<Self> {
+        let tell: Tell = Box::new(routine::unheard);
+        Arc::new(Self { tell, scratch: Mutex::new(Vec::new()), breath: Some(breath) })
+    }
+
+    /// Tells how far it is, after a piece that was written to `file`.
+    fn piece(&self, step: Step, done: u64, of: u64, file: Option<&File>) -> io::Result<()> {
+        (self.tell)(step, done, of);
+        let Some(breath) = &self.breath else { return Ok(()) };
+        if let Some(file) = file.filter(|_| done.is_multiple_of(WRITE_OUT_BYTES)) {
+            file.sync_data()?;
+        }
+        if breath() { Ok(()) } else { Err(io::Error::other("the gateway stops")) }
     }
 
     /// Takes away what is there for the time being. For a process that ends at once.
@@ -180,19 +202,23 @@ pub async fn make(config: &Config, target: Target, now_ms: i64, job: &Arc<Job>) 
         Target::Stream(stream) => (job.somewhere(config, size)?, Sink::Stream(stream)),
     };
     copied(&place, &copy, size, job).await?;
-    let contents = Place::examine(copy.path(), false).await?;
+    let contents = Place::examine(copy.path(), false, job.breath.clone()).await?;
     let job = Arc::clone(job);
     blocking(move || seal(&copy, &contents, sink, now_ms, &job)).await
 }
 
 async fn copied(place: &Place, copy: &Scratch, size: u64, job: &Job) -> Result<(), Trouble> {
     let mut tick = tokio::time::interval(TELL_EVERY);
-    let mut copying = std::pin::pin!(place.copy(copy.path()));
+    let mut copying = std::pin::pin!(place.copy(copy.path(), job.breath.clone()));
     loop {
         tokio::select! {
             done = &mut copying => return Ok(done?),
             _ = tick.tick() => {
                 (job.tell)(Step::Copy, copy.file().metadata().map_or(0, |meta| meta.len()), size);
+                if job.breath.is_some() {
+                    // This runs on a thread of its own then, and what the engine writes must not pile up.
+                    let _told_in_the_end = copy.file().sync_data();
+                }
             }
         }
     }
@@ -249,6 +275,15 @@ impl Sink {
     }
 }
 
+impl Sink {
+    fn file(&self) -> Option<&File> {
+        match self {
+            Self::File { new, .. } => Some(new.file()),
+            Self::Stream(_) => None,
+        }
+    }
+}
+
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
@@ -276,14 +311,13 @@ fn seal(
     let own = |error| Trouble::Unwritable { path: copy.path().to_owned(), error };
     let failed = sink.failed();
     let length = copy.file().metadata().map_err(own)?.len();
-    let tell = |done| (job.tell)(Step::Write, done, length.saturating_mul(2));
+    let whole_way = length.saturating_mul(2);
     let mut sum = Context::new(&SHA256);
     let mut file = copy.file();
     file.seek(SeekFrom::Start(0)).map_err(own)?;
     let bytes = chunks(file, u64::MAX, own, |chunk, done| {
         sum.update(chunk);
-        tell(done);
-        Ok(())
+        job.piece(Step::Write, done, whole_way, None).map_err(own)
     })?;
     let header = Header {
         created_ms: now_ms,
@@ -303,8 +337,7 @@ fn seal(
     let written = chunks(file, bytes, own, |chunk, done| {
         whole.update(chunk);
         sink.write_all(chunk).map_err(&failed)?;
-        tell(bytes.saturating_add(done));
-        Ok(())
+        job.piece(Step::Write, bytes.saturating_add(done), whole_way, sink.file()).map_err(&failed)
     })?;
     sink.flush().map_err(&failed)?;
     if let Sink::File { new, path, replace } = sink {
@@ -390,8 +423,7 @@ impl Incoming {
         let found = chunks(&mut self.rest, expected, Trouble::Unreadable, |chunk, done| {
             sum.update(chunk);
             into.file().write_all(chunk).map_err(failed)?;
-            (job.tell)(Step::Read, done, expected);
-            Ok(())
+            job.piece(Step::Read, done, expected, Some(into.file())).map_err(failed)
         })?;
         let whole = expected.saturating_add(header::LENGTH as u64);
         if found < expected {
@@ -417,7 +449,7 @@ impl Unpacked {
     /// Looks at everything in it.
     async fn examine(&self, job: &Job) -> Result<Contents, Trouble> {
         (job.tell)(Step::Check, 0, 0);
-        let contents = Place::examine(self.payload.path(), true).await?;
+        let contents = Place::examine(self.payload.path(), true, job.breath.clone()).await?;
         for (what, said, found) in [
             ("as its schema", self.header.schema, contents.schema),
             ("devices", self.header.devices, contents.devices),

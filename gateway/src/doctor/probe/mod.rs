@@ -11,6 +11,7 @@ mod doors;
 mod files;
 
 use super::facts::{Device, Door, Facts, Greeting, Kept, Listeners, Name, Running, Store, Target, Unknown};
+use crate::archive::{Archive, Kept as Backups};
 use crate::config::{Acme, BadConfig, Config, Loaded, Sources};
 use crate::disk::{Holder, Lock, LockError};
 use crate::machine;
@@ -169,6 +170,7 @@ struct Place {
     space: super::facts::Fact<super::facts::Space>,
     running: super::facts::Fact<Option<Running>>,
     listeners: Option<Listeners>,
+    backups: Backups,
     memory: renewal::Memory,
     certificate: super::facts::OnDisk,
     binding_key: super::facts::Fact<()>,
@@ -182,6 +184,8 @@ impl Place {
             space: files::space(&config.data_dir),
             running,
             listeners,
+            backups: Archive { folder: config.backups.folder.clone(), data_dir: config.data_dir.clone() }
+                .look(),
             memory: acme::memory(&config.acme_dir()).unwrap_or_default(),
             certificate: files::certificate(config),
             binding_key: files::binding_key(config),
@@ -195,6 +199,7 @@ impl Place {
         if let Some(listeners) = self.listeners {
             facts.listeners = listeners;
         }
+        facts.backups = Ok(self.backups);
         facts.memory = self.memory;
         facts.certificate = Ok(self.certificate);
         facts.binding_key = self.binding_key;
