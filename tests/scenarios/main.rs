@@ -19,6 +19,7 @@ mod ingest;
 mod init;
 mod load;
 mod memory_and_start;
+mod move_host;
 mod postgres;
 mod read_only;
 mod reading;

@@ -4,7 +4,7 @@
 //! and only then an old one goes. What is there after a restart says when the next one is due. It is done at a quarter of
 //! the speed that it could have: it is nobody's hurry, and a reading that comes meanwhile is.
 
-use super::{Job, Source, Step, Target, Trouble, check, make, room_for};
+use super::{Job, Scope, Source, Step, Target, Trouble, check, make, room_for};
 use crate::archive::{Archive, Kept, Last, Outcome, schedule};
 use crate::clock;
 use crate::config::{Backups, Config};
@@ -148,7 +148,7 @@ async fn one(config: &Config, now_ms: i64, shutdown: &CancellationToken) -> Resu
     let unverified = folder.join(UNVERIFIED);
     let made: Result<_, Trouble> = async {
         let target = Target::File { path: unverified.clone(), replace: true };
-        let made = make(config, target, now_ms, &job).await?;
+        let made = make(config, target, Scope::Store, now_ms, &job).await?;
         check(config, Source::File(unverified.clone()), &job).await?;
         Ok(made)
     }
