@@ -4,6 +4,7 @@ use crate::access::Access;
 use crate::config::{Config, Sources};
 use crate::desk::{Budget, Desk, Settings, Things};
 use crate::disk::{Holder, Lock, LockError};
+use crate::doctor::checkup::Checkup;
 use crate::edge::Bound;
 use crate::intake::{Intake, Writer};
 use crate::keeper::Keeper;
@@ -70,9 +71,11 @@ impl App {
         let live = Arc::new(Live::new(config.site.bands));
         let (intake, writer) = Intake::new(Arc::clone(&store), Arc::clone(&live), Arc::clone(&counters));
         writer.learn().await.context("the store cannot be read")?;
+        let current = watch::Sender::new(config.clone());
         let desk = Desk::from(Things {
             intake,
             access: Arc::new(Access::new(Arc::clone(&store))),
+            checkup: Checkup::new(current.subscribe(), Arc::clone(&store)),
             store,
             live,
             settings: Arc::new(ArcSwap::from_pointee(settings(&config))),
@@ -83,7 +86,6 @@ impl App {
             updates: Arc::new(Updates::open(&config.data_dir)),
             shutdown: shutdown.clone(),
         });
-        let current = watch::Sender::new(config.clone());
         Ok(Self { config, desk, writer, keeper, bound, lock, current, shutdown })
     }
 
