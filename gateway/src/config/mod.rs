@@ -5,6 +5,8 @@
 
 mod file;
 pub mod keys;
+#[cfg(test)]
+mod page;
 pub mod starter;
 
 pub use file::{Problem, Severity};
