@@ -50,6 +50,13 @@ async fn finding(home: &Home) -> Result<Value> {
     checks.iter().find(|check| check["id"] == "backup").cloned().context("a check of backups")
 }
 
+/// Has backups made from now on; a reload is heard at once.
+fn begin(home: &Home, gateway: &Gateway) -> Result<()> {
+    let text = std::fs::read_to_string(home.config())?;
+    std::fs::write(home.config(), text.replace("\"off\"", "\"1m\""))?;
+    gateway.reload()
+}
+
 async fn set() -> Result<(Home, Gateway, Client)> {
     let home = Home::with(OFTEN)?;
     let gateway = home.serve().await?;
@@ -127,7 +134,7 @@ async fn a_backup_is_made_looked_at_and_told_and_old_ones_go() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_costs_the_backup_and_no_reading() -> Result<()> {
-    let home = Home::with(OFTEN)?;
+    let home = Home::with(&OFTEN.replace("1m", "off"))?;
     let Some(disk) = SmallDisk::mount(&home.data_dir(), "8m")? else {
         report::skipped("backup_full_disk", "this user may not mount a small file system (needs root)");
         return Ok(());
@@ -142,6 +149,8 @@ async fn a_full_disk_costs_the_backup_and_no_reading() -> Result<()> {
     disk.fill()?;
     let filler = std::fs::File::options().write(true).open(home.data_dir().join("filler"))?;
     filler.set_len(filler.metadata()?.len().saturating_sub(200_000))?;
+    // Only now one is due.
+    begin(&home, &gateway)?;
     within(Duration::from_secs(60), "the failure to be told", async || {
         Ok((counter(&device, "backup_failed").await? == 1.0).then_some(()))
     })
@@ -186,9 +195,8 @@ async fn kill_9_and_a_stop_in_the_middle_leave_no_half_backup() -> Result<()> {
         })
         .await
     };
-    // Not before there is something to copy; a reload is heard at once.
-    std::fs::write(home.config(), std::fs::read_to_string(home.config())?.replace("\"off\"", "\"1m\""))?;
-    gateway.reload()?;
+    // Not before there is something to copy.
+    begin(&home, &gateway)?;
     begun().await?;
     gateway.kill().await?;
     ensure!(kept(&folder)?.is_empty(), "{:?}", kept(&folder)?);

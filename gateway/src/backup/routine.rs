@@ -29,8 +29,9 @@ const RESTS: u32 = 3;
 /// Longest rest: work that was held up by a slow disk is not made up for.
 const REST_MAX: Duration = Duration::from_millis(100);
 
-/// This share of a file system stays free for readings: one part of so many.
+/// This share of a file system stays free for readings: one part of so many, and no more than so many bytes.
 const RESERVE_PARTS: u64 = 20;
+const RESERVE_BYTES_MAX: u64 = 1_000_000_000;
 
 /// What a backup is called before it has been looked at.
 const UNVERIFIED: &str = "unverified";
@@ -142,7 +143,7 @@ async fn one(config: &Config, now_ms: i64, shutdown: &CancellationToken) -> Resu
     let place = Place::named(&config.store_url, &config.data_dir)?;
     let size = place.size().await?;
     // First of all there must be room for readings.
-    let reserve = disk::capacity(folder).map_err(unusable)? / RESERVE_PARTS;
+    let reserve = (disk::capacity(folder).map_err(unusable)? / RESERVE_PARTS).min(RESERVE_BYTES_MAX);
     room_for(folder, size.saturating_mul(2).saturating_add(reserve))?;
     let job = Job::unhurried(breath(shutdown.clone()));
     let unverified = folder.join(UNVERIFIED);
