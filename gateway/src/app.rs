@@ -4,6 +4,7 @@ use crate::access::Access;
 use crate::config::{Config, Sources};
 use crate::desk::{Budget, Desk, Settings, Things};
 use crate::disk::{Holder, Lock, LockError};
+use crate::doctor::checkup::Checkup;
 use crate::edge::Bound;
 use crate::intake::{Intake, Writer};
 use crate::keeper::Keeper;
@@ -11,12 +12,13 @@ use crate::live::Live;
 use crate::observe::Counters;
 use crate::releases::Releases;
 use crate::updates::Updates;
-use crate::{api, clock, disk, store, web};
+use crate::{api, backup, clock, disk, store, web};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,6 +36,7 @@ pub struct App {
     keeper: Keeper,
     bound: Bound,
     lock: Lock,
+    current: watch::Sender<Config>,
     shutdown: CancellationToken,
 }
 
@@ -69,9 +72,11 @@ impl App {
         let live = Arc::new(Live::new(config.site.bands));
         let (intake, writer) = Intake::new(Arc::clone(&store), Arc::clone(&live), Arc::clone(&counters));
         writer.learn().await.context("the store cannot be read")?;
+        let current = watch::Sender::new(config.clone());
         let desk = Desk::from(Things {
             intake,
             access: Arc::new(Access::new(Arc::clone(&store))),
+            checkup: Checkup::new(current.subscribe(), Arc::clone(&store)),
             store,
             live,
             settings: Arc::new(ArcSwap::from_pointee(settings(&config))),
@@ -82,7 +87,7 @@ impl App {
             updates: Arc::new(Updates::open(&config.data_dir)),
             shutdown: shutdown.clone(),
         });
-        Ok(Self { config, desk, writer, keeper, bound, lock, shutdown })
+        Ok(Self { config, desk, writer, keeper, bound, lock, current, shutdown })
     }
 
     /// Where it listens.
@@ -97,6 +102,7 @@ impl App {
             running: self.config.clone(),
             desk: self.desk.clone(),
             keeper: self.keeper.clone(),
+            current: self.current.clone(),
         }
     }
 
@@ -117,6 +123,8 @@ impl App {
         jobs.spawn(watch_presence(self.desk.clone(), self.shutdown.clone()));
         jobs.spawn(follow(self.desk.clone(), self.shutdown.clone()));
         jobs.spawn(self.keeper.run(self.shutdown.clone()));
+        let counters = self.desk.counters.backup.clone();
+        jobs.spawn(backup::routine::run(self.current.subscribe(), counters, self.shutdown.clone()));
         jobs.spawn(Arc::clone(&self.desk.updates).run(closing.clone()));
         jobs.close();
 
@@ -238,6 +246,7 @@ pub struct Reloader {
     running: Config,
     desk: Desk,
     keeper: Keeper,
+    current: watch::Sender<Config>,
 }
 
 impl Reloader {
@@ -268,6 +277,9 @@ impl Reloader {
         self.keeper.reload(&new);
         self.desk.store.keep(new.retention.clone());
         self.desk.live.judge_by(new.site.bands);
+        // Where the store is does not change before a restart, whatever the file says.
+        let (data_dir, store_url) = (self.running.data_dir.clone(), self.running.store_url.clone());
+        self.current.send_replace(Config { data_dir, store_url, ..new.clone() });
         self.desk.settings.store(Arc::new(settings(&new)));
         tracing::info!("the configuration was reloaded");
     }

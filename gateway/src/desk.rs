@@ -4,6 +4,7 @@ use crate::access::{Access, Denied, Who};
 use crate::answer::{DevicesView, SiteView};
 use crate::clock;
 use crate::config::Site;
+use crate::doctor::checkup::Checkup;
 use crate::guard;
 use crate::intake::Intake;
 use crate::keeper::Keeper;
@@ -57,6 +58,8 @@ pub struct Things {
     pub budget: Budget,
     /// The certificate.
     pub keeper: Keeper,
+    /// Looks at everything around the gateway.
+    pub checkup: Checkup,
     /// Firmware on disk.
     pub releases: Releases,
     /// Firmware for devices, and what they report.

@@ -200,6 +200,15 @@ pub fn room(dir: &Path) -> io::Result<u64> {
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
+/// How many bytes the file system of a folder has altogether.
+///
+/// # Errors
+/// When the system does not tell.
+pub fn capacity(dir: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(dir)?;
+    Ok(found.f_blocks.saturating_mul(found.f_frsize))
+}
+
 /// Gives what root makes to the owner of the folder: after `sudo casement cert import …` the gateway, which is not root,
 /// must still be able to read it.
 fn as_the_folder(file: &File, dir: &Path) -> io::Result<()> {

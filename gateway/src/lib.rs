@@ -10,7 +10,7 @@
 //! | desk | [`desk`] |
 //! | services | [`access`], [`intake`], [`simulate`], [`keeper`], [`doctor`], [`backup`], [`updates`] |
 //! | fan-out | [`live`] |
-//! | adapters | [`store`], [`tls`], [`config`], [`observe`], [`machine`], [`releases`] |
+//! | adapters | [`store`], [`tls`], [`config`], [`observe`], [`machine`], [`releases`], [`archive`] |
 //! | files | [`disk`] |
 //! | rules (pure) | [`answer`], [`ingest`], [`export`], [`provision`] |
 //! | basic rules (pure) | [`telemetry`], [`guard`], [`renewal`], [`rollout`] |
@@ -27,6 +27,7 @@ pub mod access;
 pub mod answer;
 pub mod api;
 pub mod app;
+pub mod archive;
 pub mod backup;
 pub mod bench;
 pub mod cli;

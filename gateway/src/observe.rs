@@ -78,6 +78,44 @@ pub struct Counters {
     pub devices_online: Gauge,
     /// The certificate that is shown, and the way to the next one.
     pub certificate: CertificateCounters,
+    /// Backups that are made by themselves.
+    pub backup: BackupCounters,
+}
+
+/// What is counted of backups that are made by themselves. Times are unix seconds; 0 stands for never.
+#[derive(Clone, Debug, Default)]
+pub struct BackupCounters {
+    /// Last one that is good.
+    pub last_success: Gauge,
+    /// Last one that was tried.
+    pub last_attempt: Gauge,
+    /// 1 when the last one failed.
+    pub failed: Gauge,
+    /// How long the last one took, in seconds.
+    pub seconds: Gauge<f64, AtomicU64>,
+    /// How many are kept.
+    pub kept: Gauge,
+    /// Their length together.
+    pub bytes: Gauge,
+}
+
+impl BackupCounters {
+    fn register(&self, registry: &mut Registry) {
+        for (name, help, gauge) in [
+            (
+                "backup_last_success_timestamp_seconds",
+                "Last backup that was made by itself and is good; 0 when there is none",
+                &self.last_success,
+            ),
+            ("backup_last_attempt_timestamp_seconds", "Last backup that was tried", &self.last_attempt),
+            ("backup_failed", "Whether the last one failed", &self.failed),
+            ("backups_kept", "Backups that are kept", &self.kept),
+            ("backups_kept_bytes", "Their length together", &self.bytes),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+        registry.register("backup_duration_seconds", "How long the last one took", self.seconds.clone());
+    }
 }
 
 /// What is counted of certificates. Times are unix seconds; 0 stands for never.
@@ -169,6 +207,7 @@ impl Default for Counters {
             viewers: Gauge::default(),
             devices_online: Gauge::default(),
             certificate: CertificateCounters::default(),
+            backup: BackupCounters::default(),
             registry: Registry::default(),
         };
         registry.register("readings", "Readings by what became of them", made.readings.clone());
@@ -194,6 +233,7 @@ impl Default for Counters {
         registry.register("live_viewers", "Open live streams", made.viewers.clone());
         registry.register("devices_online", "Devices that report", made.devices_online.clone());
         made.certificate.register(&mut registry);
+        made.backup.register(&mut registry);
         registry.register(
             "build",
             "The running version",

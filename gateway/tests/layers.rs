@@ -16,7 +16,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("desk", &["desk"]),
     ("services", &["access", "intake", "simulate", "keeper", "doctor", "backup", "updates"]),
     ("fan-out", &["live"]),
-    ("adapters", &["store", "tls", "config", "observe", "machine", "releases"]),
+    ("adapters", &["store", "tls", "config", "observe", "machine", "releases", "archive"]),
     ("files", &["disk"]),
     ("rules", &["answer", "ingest", "export", "provision"]),
     ("basic rules", &["telemetry", "guard", "renewal", "rollout"]),
@@ -26,6 +26,7 @@ const ROWS: &[(&str, &[&str])] = &[
 /// Modules that decide and do nothing else, with everything below them. Both rows of rules are among them.
 const PURE: &[&str] = &[
     "answer",
+    "archive::schedule",
     "bench::generate",
     "bench::report",
     "bench::statistics",

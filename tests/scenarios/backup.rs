@@ -349,7 +349,7 @@ async fn a_damaged_backup_is_refused_and_changes_nothing() -> Result<()> {
     };
     let newer = {
         let mut bytes = whole.clone();
-        bytes[19] = 2;
+        bytes[19] = 3;
         bytes
     };
     let payload = whole[HEADER..].to_vec();

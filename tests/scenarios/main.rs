@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a driver at the edge: it times the program from outside")]
 
 mod backup;
+mod backup_routine;
 mod bench;
 mod certificate;
 mod certificate_files;
@@ -18,6 +19,7 @@ mod ingest;
 mod init;
 mod load;
 mod memory_and_start;
+mod move_host;
 mod postgres;
 mod read_only;
 mod reading;

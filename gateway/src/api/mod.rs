@@ -5,6 +5,7 @@
 mod certificate;
 mod devices;
 mod docs;
+mod doctor;
 mod error;
 mod firmware;
 mod flash;
@@ -31,6 +32,7 @@ pub fn router(desk: Desk) -> Router {
     let for_people = Router::new()
         .merge(devices::router())
         .merge(certificate::router())
+        .merge(doctor::router())
         .merge(ledger::router())
         .merge(readings::router_out())
         .merge(statistics::router())

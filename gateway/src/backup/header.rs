@@ -5,7 +5,7 @@
 //! | bytes | what |
 //! |---|---|
 //! | 0..16 | `casement backup` and a line feed |
-//! | 16..20 | version of this layout: 1 |
+//! | 16..20 | version of this layout: 1, or 2 with keys behind the payload |
 //! | 20..24 | kind of payload: 1, a SQLite database |
 //! | 24..32 | when it was made, in milliseconds since 1970 |
 //! | 32..64 | version of the gateway that made it: UTF-8, filled up with zeros |
@@ -17,15 +17,16 @@
 //! | 104..136 | SHA-256 of the payload |
 //! | 136..168 | SHA-256 of bytes 0..136 |
 //!
-//! The payload follows, and nothing after it.
+//! The payload follows; then, in layout 2, what makes a host ([`keys`](super::keys)); and nothing after it.
 
 use aws_lc_rs::digest::{SHA256, digest};
 
 /// Bytes of a header.
 pub const LENGTH: usize = 168;
 
-/// The layout that is written, and the newest that is read.
-const LAYOUT: u32 = 1;
+/// The layout of a store alone, and that of a store with keys, the newest that is read.
+const ALONE: u32 = 1;
+const LAYOUT: u32 = 2;
 
 const MAGIC: &[u8; 16] = b"casement backup\n";
 const SQLITE: u32 = 1;
@@ -51,6 +52,8 @@ pub struct Header {
     pub bytes: u64,
     /// The SHA-256 of the payload.
     pub sha256: [u8; 32],
+    /// What makes a host follows: private keys are in it.
+    pub keys: bool,
 }
 
 /// Why bytes are no header.
@@ -82,7 +85,7 @@ impl Header {
         }
         let mut bytes = Vec::with_capacity(LENGTH);
         bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&LAYOUT.to_be_bytes());
+        bytes.extend_from_slice(&(if self.keys { LAYOUT } else { ALONE }).to_be_bytes());
         bytes.extend_from_slice(&SQLITE.to_be_bytes());
         bytes.extend_from_slice(&self.created_ms.max(0).to_be_bytes());
         bytes.extend_from_slice(&version);
@@ -120,7 +123,7 @@ impl Header {
         let sum: [u8; 32] = field(bytes, SUM_AT).ok_or(cut_off)?;
         let number = |at| field(bytes, at).map(u64::from_be_bytes).ok_or(cut_off);
         let kind = u32::from_be_bytes(field(bytes, 20).ok_or(cut_off)?);
-        if digest(&SHA256, head).as_ref() != sum || layout != LAYOUT || kind != SQLITE {
+        if digest(&SHA256, head).as_ref() != sum || !(ALONE..=LAYOUT).contains(&layout) || kind != SQLITE {
             return Err(Fault::Damaged);
         }
         let version: [u8; VERSION_BYTES_MAX] = field(bytes, 32).ok_or(cut_off)?;
@@ -135,6 +138,7 @@ impl Header {
             values: number(88)?,
             bytes: number(96)?,
             sha256: field(bytes, 104).ok_or(cut_off)?,
+            keys: layout == LAYOUT,
         })
     }
 }
@@ -158,6 +162,7 @@ mod tests {
             values: 1_500_000,
             bytes: 0x0102_0304_0506,
             sha256: [0xab; 32],
+            keys: false,
         }
     }
 
@@ -216,7 +221,7 @@ mod tests {
     fn what_nobody_writes_is_refused_whatever_its_sum() {
         for (at, wrong, expected) in [
             (16, &[0, 0, 0, 0][..], Fault::Damaged),
-            (16, &[0, 0, 0, 2], Fault::Newer(2)),
+            (16, &[0, 0, 0, 3], Fault::Newer(3)),
             (20, &[0, 0, 0, 2], Fault::Damaged),
             (24, &[0xff; 8], Fault::Damaged),
             (32, &[0xff], Fault::Damaged),
@@ -251,7 +256,7 @@ mod tests {
             created_ms in 0..=i64::MAX, version in "[!-~]{0,32}", schema: u64, devices: u64, readings: u64,
             values: u64, bytes: u64, sha256: [u8; 32],
         ) {
-            let header = Header { created_ms, version, schema, devices, readings, values, bytes, sha256 };
+            let header = Header { created_ms, version, schema, devices, readings, values, bytes, sha256, keys: created_ms % 2 == 0 };
             prop_assert_eq!(Header::decode(&header.encode()), Ok(header));
         }
     }

@@ -4,13 +4,15 @@
 //! none runs. Whatever happens on the way, at the end there is the old file or the new one, and never half of one.
 
 pub mod header;
+pub mod keys;
+pub mod routine;
 mod trouble;
 
 pub use trouble::Trouble;
 
 use crate::config::Config;
 use crate::disk::{self, Lock, LockError, Scratch, folder_of};
-use crate::store::{Contents, Place, StoreError};
+use crate::store::{Breath, Contents, Place, StoreError};
 use crate::telemetry::time;
 use aws_lc_rs::digest::{Context, SHA256};
 use header::Header;
@@ -61,6 +63,19 @@ pub enum Source {
     Stream(Box<dyn Read + Send>),
 }
 
+/// What goes into a backup.
+#[derive(Clone, Debug, Default)]
+pub enum Scope {
+    /// The store.
+    #[default]
+    Store,
+    /// The store and what makes this host, private keys and all.
+    Host {
+        /// The file with the configuration, if there is one.
+        configuration: Option<PathBuf>,
+    },
+}
+
 /// A backup that was made.
 #[derive(Debug)]
 pub struct Made {
@@ -92,6 +107,8 @@ pub struct Restored {
     pub file: PathBuf,
     /// Where the store that was there before is.
     pub kept: Option<PathBuf>,
+    /// Where certificates, accounts and firmware that were there before are.
+    pub kept_keys: Vec<PathBuf>,
 }
 
 type Tell = Box<dyn Fn(Step, u64, u64) + Send + Sync>;
@@ -100,12 +117,33 @@ type Tell = Box<dyn Fn(Step, u64, u64) + Send + Sync>;
 pub struct Job {
     tell: Tell,
     scratch: Mutex<Vec<PathBuf>>,
+    /// Rests between pieces, for a job that is in nobody's way.
+    breath: Option<Breath>,
 }
+
+/// A job that is in nobody's way has the disk write as often, in bytes, so that others never wait for much of it.
+const WRITE_OUT_BYTES: u64 = 4 * CHUNK_BYTES as u64;
 
 impl Job {
     /// A job that tells `step`, `done` and `of`, in bytes.
     pub fn new(tell: impl Fn(Step, u64, u64) + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { tell: Box::new(tell), scratch: Mutex::new(Vec::new()) })
+        Arc::new(Self { tell: Box::new(tell), scratch: Mutex::new(Vec::new()), breath: None })
+    }
+
+    /// A job that rests between its pieces, and ends when its breath says so.
+    fn unhurried(breath: Breath) -> Arc<Self> {
+        let tell: Tell = Box::new(routine::unheard);
+        Arc::new(Self { tell, scratch: Mutex::new(Vec::new()), breath: Some(breath) })
+    }
+
+    /// Tells how far it is, after a piece that was written to `file`.
+    fn piece(&self, step: Step, done: u64, of: u64, file: Option<&File>) -> io::Result<()> {
+        (self.tell)(step, done, of);
+        let Some(breath) = &self.breath else { return Ok(()) };
+        if let Some(file) = file.filter(|_| done.is_multiple_of(WRITE_OUT_BYTES)) {
+            file.sync_data()?;
+        }
+        if breath() { Ok(()) } else { Err(io::Error::other("the gateway stops")) }
     }
 
     /// Takes away what is there for the time being. For a process that ends at once.
@@ -161,7 +199,13 @@ fn room_for(folder: &Path, needed: u64) -> Result<(), Trouble> {
 ///
 /// # Errors
 /// [`Trouble`]; then a file that was there is as it was, and none is there that was not.
-pub async fn make(config: &Config, target: Target, now_ms: i64, job: &Arc<Job>) -> Result<Made, Trouble> {
+pub async fn make(
+    config: &Config,
+    target: Target,
+    scope: Scope,
+    now_ms: i64,
+    job: &Arc<Job>,
+) -> Result<Made, Trouble> {
     let place = Place::named(&config.store_url, &config.data_dir)?;
     if !place.file.exists() {
         return Err(Trouble::NoStore(folder_of(&place.file).to_owned()));
@@ -180,19 +224,33 @@ pub async fn make(config: &Config, target: Target, now_ms: i64, job: &Arc<Job>) 
         Target::Stream(stream) => (job.somewhere(config, size)?, Sink::Stream(stream)),
     };
     copied(&place, &copy, size, job).await?;
-    let contents = Place::examine(copy.path(), false).await?;
-    let job = Arc::clone(job);
-    blocking(move || seal(&copy, &contents, sink, now_ms, &job)).await
+    let contents = Place::examine(copy.path(), false, job.breath.clone()).await?;
+    let (job, config) = (Arc::clone(job), config.clone());
+    blocking(move || {
+        let keys = match scope {
+            Scope::Store => None,
+            Scope::Host { configuration } => {
+                let found = keys::collect(&config, configuration.as_deref());
+                Some(found.map_err(Trouble::Keys)?)
+            }
+        };
+        seal(&copy, &contents, keys.as_deref(), sink, now_ms, &job)
+    })
+    .await
 }
 
 async fn copied(place: &Place, copy: &Scratch, size: u64, job: &Job) -> Result<(), Trouble> {
     let mut tick = tokio::time::interval(TELL_EVERY);
-    let mut copying = std::pin::pin!(place.copy(copy.path()));
+    let mut copying = std::pin::pin!(place.copy(copy.path(), job.breath.clone()));
     loop {
         tokio::select! {
             done = &mut copying => return Ok(done?),
             _ = tick.tick() => {
                 (job.tell)(Step::Copy, copy.file().metadata().map_or(0, |meta| meta.len()), size);
+                if job.breath.is_some() {
+                    // This runs on a thread of its own then, and what the engine writes must not pile up.
+                    let _told_in_the_end = copy.file().sync_data();
+                }
             }
         }
     }
@@ -249,6 +307,15 @@ impl Sink {
     }
 }
 
+impl Sink {
+    fn file(&self) -> Option<&File> {
+        match self {
+            Self::File { new, .. } => Some(new.file()),
+            Self::Stream(_) => None,
+        }
+    }
+}
+
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
@@ -269,6 +336,7 @@ impl Write for Sink {
 fn seal(
     copy: &Scratch,
     contents: &Contents,
+    keys: Option<&[keys::Entry]>,
     mut sink: Sink,
     now_ms: i64,
     job: &Job,
@@ -276,14 +344,13 @@ fn seal(
     let own = |error| Trouble::Unwritable { path: copy.path().to_owned(), error };
     let failed = sink.failed();
     let length = copy.file().metadata().map_err(own)?.len();
-    let tell = |done| (job.tell)(Step::Write, done, length.saturating_mul(2));
+    let whole_way = length.saturating_mul(2);
     let mut sum = Context::new(&SHA256);
     let mut file = copy.file();
     file.seek(SeekFrom::Start(0)).map_err(own)?;
     let bytes = chunks(file, u64::MAX, own, |chunk, done| {
         sum.update(chunk);
-        tell(done);
-        Ok(())
+        job.piece(Step::Write, done, whole_way, None).map_err(own)
     })?;
     let header = Header {
         created_ms: now_ms,
@@ -294,6 +361,7 @@ fn seal(
         values: contents.values,
         bytes,
         sha256: sha256(sum),
+        keys: keys.is_some(),
     };
     let head = header.encode();
     let mut whole = Context::new(&SHA256);
@@ -303,9 +371,19 @@ fn seal(
     let written = chunks(file, bytes, own, |chunk, done| {
         whole.update(chunk);
         sink.write_all(chunk).map_err(&failed)?;
-        tell(bytes.saturating_add(done));
-        Ok(())
+        job.piece(Step::Write, bytes.saturating_add(done), whole_way, sink.file()).map_err(&failed)
     })?;
+    let mut behind: u64 = 0;
+    if let Some(entries) = keys {
+        let put = |bytes: &[u8]| {
+            whole.update(bytes);
+            behind = behind.saturating_add(bytes.len() as u64);
+            sink.write_all(bytes).map_err(&failed)
+        };
+        keys::write(entries, put, |path, error| {
+            Trouble::Keys(io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+        })?;
+    }
     sink.flush().map_err(&failed)?;
     if let Sink::File { new, path, replace } = sink {
         new.publish(&path, replace).map_err(&failed)?;
@@ -313,7 +391,7 @@ fn seal(
     let sum = sha256(whole);
     Ok(Made {
         header,
-        bytes: written.saturating_add(header::LENGTH as u64),
+        bytes: written.saturating_add(header::LENGTH as u64).saturating_add(behind),
         sha256: sum.iter().map(|byte| format!("{byte:02x}")).collect(),
     })
 }
@@ -377,31 +455,39 @@ impl Incoming {
         let expected = header.bytes.saturating_add(header::LENGTH as u64);
         match length {
             Some(found) if found < expected => Err(Trouble::CutOff { expected, found }),
-            Some(found) if found > expected => Err(Trouble::Longer(expected)),
+            Some(found) if found > expected && !header.keys => Err(Trouble::Longer(expected)),
             _ => Ok(Self { header, rest }),
         }
     }
 
     /// Writes the payload into a file of its own, when its length and its sum are right.
-    fn unpack(mut self, into: Scratch, job: &Job) -> Result<Unpacked, Trouble> {
+    /// With a folder, what makes a host is unpacked there; it is looked at in any case.
+    fn unpack(mut self, into: Scratch, host: Option<&Path>, job: &Job) -> Result<Unpacked, Trouble> {
         let failed = |error| Trouble::Unwritable { path: into.path().to_owned(), error };
         let expected = self.header.bytes;
         let mut sum = Context::new(&SHA256);
         let found = chunks(&mut self.rest, expected, Trouble::Unreadable, |chunk, done| {
             sum.update(chunk);
             into.file().write_all(chunk).map_err(failed)?;
-            (job.tell)(Step::Read, done, expected);
-            Ok(())
+            job.piece(Step::Read, done, expected, Some(into.file())).map_err(failed)
         })?;
         let whole = expected.saturating_add(header::LENGTH as u64);
         if found < expected {
             return Err(Trouble::CutOff { expected: whole, found: found + header::LENGTH as u64 });
         }
-        if chunks(&mut self.rest, 1, Trouble::Unreadable, |_, _| Ok(()))? > 0 {
-            return Err(Trouble::Longer(whole));
-        }
         if sha256(sum) != self.header.sha256 {
             return Err(Trouble::Changed);
+        }
+        if self.header.keys {
+            let take = |name: &str, bytes: &[u8]| match host {
+                None => Ok(()),
+                Some(folder) => keys::put(folder, name, bytes)
+                    .map_err(|error| Trouble::Unwritable { path: folder.join(name), error }),
+            };
+            keys::read(&mut *self.rest, take, Trouble::Unreadable)?;
+        }
+        if chunks(&mut self.rest, 1, Trouble::Unreadable, |_, _| Ok(()))? > 0 {
+            return Err(Trouble::Longer(whole));
         }
         Ok(Unpacked { header: self.header, payload: into })
     }
@@ -417,7 +503,7 @@ impl Unpacked {
     /// Looks at everything in it.
     async fn examine(&self, job: &Job) -> Result<Contents, Trouble> {
         (job.tell)(Step::Check, 0, 0);
-        let contents = Place::examine(self.payload.path(), true).await?;
+        let contents = Place::examine(self.payload.path(), true, job.breath.clone()).await?;
         for (what, said, found) in [
             ("as its schema", self.header.schema, contents.schema),
             ("devices", self.header.devices, contents.devices),
@@ -440,7 +526,7 @@ pub async fn check(config: &Config, source: Source, job: &Arc<Job>) -> Result<Ch
     let incoming = blocking(move || Incoming::open(source)).await?;
     let into = job.somewhere(config, incoming.header.bytes)?;
     let told = Arc::clone(job);
-    let unpacked = blocking(move || incoming.unpack(into, &told)).await?;
+    let unpacked = blocking(move || incoming.unpack(into, None, &told)).await?;
     let contents = unpacked.examine(job).await?;
     Ok(Checked { header: unpacked.header, contents })
 }
@@ -476,7 +562,11 @@ pub async fn restore(
     staged.push(".restoring");
     let into = job.scratch(folder.join(staged))?;
     let told = Arc::clone(job);
-    let unpacked = blocking(move || incoming.unpack(into, &told)).await?;
+    let host = Staged::new(config.data_dir.join(".restoring-keys"));
+    let unpacked = {
+        let staged = host.0.clone();
+        blocking(move || incoming.unpack(into, Some(&staged), &told)).await?
+    };
     let contents = unpacked.examine(job).await?;
     Place::bring_up_to_date(unpacked.payload.path()).await?;
     if matches!(old, Old::Empty | Old::Whole) {
@@ -490,15 +580,19 @@ pub async fn restore(
     let Unpacked { header, payload } = unpacked;
     let file = place.file;
     let kept = beside(&file, now_ms);
-    let (kept, file) = blocking(move || {
+    let data_dir = config.data_dir.clone();
+    let (kept, kept_keys, file) = blocking(move || {
+        // Keys first: when this is cut off between the two, it can be done once more.
+        let kept_keys = keys::put_in_place(&host.0, &data_dir, &before_restore(now_ms))
+            .map_err(|error| Trouble::Unwritable { path: data_dir, error })?;
         let kept = put_in_place(payload, &file, &kept, &old)
             .map_err(|error| Trouble::Unwritable { path: file.clone(), error })?;
-        Ok((kept, file))
+        Ok((kept, kept_keys, file))
     })
     .await?;
     // Until here nobody else could begin to keep data there.
     drop(lock);
-    Ok(Restored { header, contents, file, kept })
+    Ok(Restored { header, contents, file, kept, kept_keys })
 }
 
 /// What is where the store is to be.
@@ -535,8 +629,29 @@ async fn look(place: &Place, force: bool) -> Result<Old, Trouble> {
 /// The name under which the old store is kept.
 fn beside(file: &Path, now_ms: i64) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
-    name.push(format!(".before-restore-{}", time::rfc3339(now_ms).replace(['-', ':'], "")));
+    name.push(before_restore(now_ms));
     PathBuf::from(name)
+}
+
+fn before_restore(now_ms: i64) -> String {
+    format!(".before-restore-{}", time::rfc3339(now_ms).replace(['-', ':'], ""))
+}
+
+/// A folder for what is unpacked, gone with this.
+struct Staged(PathBuf);
+
+impl Staged {
+    fn new(folder: PathBuf) -> Self {
+        // What a process that was killed left.
+        let _not_there = fs::remove_dir_all(&folder);
+        Self(folder)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        let _not_there = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Swaps the files. The name of the store leads to the old one or the new one at every moment; a log of the old one is

@@ -1,6 +1,7 @@
 //! Why a backup was not made or not put back, and what would help.
 
 use super::header::Fault;
+use super::keys;
 use crate::store::StoreError;
 use std::io;
 use std::path::PathBuf;
@@ -48,6 +49,12 @@ pub enum Trouble {
     /// Its beginning is none.
     #[error(transparent)]
     Header(#[from] Fault),
+    /// What makes a host cannot be read.
+    #[error("certificates and keys cannot be read: {0}")]
+    Keys(#[source] io::Error),
+    /// What makes a host is not as it was written.
+    #[error(transparent)]
+    BadKeys(#[from] keys::Fault),
     /// It ends too early.
     #[error("it is cut off: {found} of {expected} bytes are there")]
     CutOff {
@@ -112,6 +119,7 @@ impl Trouble {
             self,
             Self::Unreadable(_)
                 | Self::Header(_)
+                | Self::BadKeys(_)
                 | Self::CutOff { .. }
                 | Self::Longer(_)
                 | Self::Changed
@@ -140,7 +148,9 @@ impl Trouble {
                 "use the later version"
             }
             Self::Header(Fault::Empty | Fault::Foreign) => "name a file that `casement backup` has written",
+            Self::Keys(_) => "run this as the gateway's user, or with sudo",
             Self::Header(_)
+            | Self::BadKeys(_)
             | Self::CutOff { .. }
             | Self::Longer(_)
             | Self::Changed

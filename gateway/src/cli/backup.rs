@@ -1,8 +1,9 @@
 //! `casement backup`: the store as one file, also while the gateway runs.
 
 use super::{Context, Done, Failure, Json, out, say, watched};
-use crate::backup::{self, Job, Made, Step, Target, Trouble};
+use crate::backup::{self, Job, Made, Scope, Step, Target, Trouble};
 use crate::clock;
+use crate::config::{Loaded, TlsSource};
 use crate::telemetry::time;
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
@@ -19,13 +20,17 @@ pub(super) struct Backup {
     /// Replace a file that is there
     #[arg(long)]
     force: bool,
+    /// With what makes this host: certificates, accounts and keys, firmware, the configuration; to move to another machine
+    #[arg(long)]
+    with_keys: bool,
     #[command(flatten)]
     json: Json,
 }
 
 pub(super) async fn run(command: Backup, context: &Context) -> Done {
-    let Backup { dest, force, json: Json { json } } = command;
-    let config = context.config()?;
+    let Backup { dest, force, with_keys, json: Json { json } } = command;
+    let Loaded { config, file, .. } = context.load()?;
+    let scope = if with_keys { Scope::Host { configuration: file } } else { Scope::Store };
     let streamed = is_stream(&dest);
     let target = if !streamed {
         Target::File { path: dest.clone(), replace: force }
@@ -36,9 +41,17 @@ pub(super) async fn run(command: Backup, context: &Context) -> Done {
     } else {
         Target::Stream(Box::new(std::io::stdout()))
     };
-    let made = watch(async |job| backup::make(&config, target, clock::now_ms(), job).await)
+    let made = watch(async |job| backup::make(&config, target, scope, clock::now_ms(), job).await)
         .await
         .map_err(|error| told(&error, None))?;
+    if with_keys {
+        say(
+            "It holds private keys: whoever has the file can pass for this gateway. Keep it as you keep a password.",
+        );
+        if let TlsSource::Files { key, .. } = &config.tls.source {
+            say(&format!("{} is not in it: take the files of tls.files along by hand.", key.display()));
+        }
+    }
     if json {
         return out(&format!("{:#}\n", shown(&dest, &made)));
     }
@@ -70,6 +83,7 @@ fn shown(dest: &Path, made: &Made) -> serde_json::Value {
         "readings": made.header.readings,
         "values": made.header.values,
         "created": time::rfc3339(made.header.created_ms),
+        "with_keys": made.header.keys,
     })
 }
 

@@ -57,8 +57,11 @@ pub(super) fn check(context: &Context) -> Done {
     }
     let dashboard = if config.dashboard_public { "public" } else { "private" };
     text.push_str(&format!(
-        "[access]\ndashboard = \"{dashboard}\"\n[store]\nurl = {:?}\n[site]\nname = {:?}\ntime_zone = {:?}\nbands = {:?}\n",
+        "[access]\ndashboard = \"{dashboard}\"\n[store]\nurl = {:?}\n[backup]\nevery = {:?}\nkeep = {}\nfolder = {:?}\n[site]\nname = {:?}\ntime_zone = {:?}\nbands = {:?}\n",
         store::without_password(&config.store_url),
+        config.backups.every_ms.map_or_else(|| "off".to_owned(), |ms| format!("{}s", ms / 1000)),
+        config.backups.keep,
+        config.backups.folder,
         config.site.name,
         config.site.zone_name,
         config.site.bands.id
@@ -69,6 +72,15 @@ pub(super) fn check(context: &Context) -> Done {
 /// What the configuration points to and cannot be used; doubts about a certificate are told on the way.
 fn unusable(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
+    let folder = &config.backups.folder;
+    let there = folder.ancestors().find(|above| above.exists());
+    if let Some(above) = there.filter(|above| config.backups.every_ms.is_some() && !above.is_dir()) {
+        problems.push(format!(
+            "backup.folder: {} cannot be made: {} is not a folder",
+            folder.display(),
+            above.display()
+        ));
+    }
     match &config.tls.source {
         TlsSource::SelfSigned => {}
         TlsSource::Files { cert, key } => match Pair::from_files(cert, key) {

@@ -311,7 +311,7 @@ async fn examined(init: &Init, ground: &Ground, paint: &Paint) -> Result<Report,
     };
     let bar = progress();
     let tell = |text: &'static str| bar.set_message(text);
-    let facts = probe::examine_loaded(loaded, init.dns, &tell).await;
+    let facts = probe::examine_loaded(loaded, init.dns, None, &tell).await;
     bar.finish_and_clear();
     let report = Report::before_start(&facts);
     let (good, problems) = (report.count(Status::Ok), report.count(Status::Problem));

@@ -3,6 +3,7 @@
 use super::backup::{counted, is_stream, told, watch};
 use super::{Context, Done, Failure, Json, out, say};
 use crate::backup::header::Header;
+use crate::backup::keys;
 use crate::backup::{self, Source};
 use crate::clock;
 use crate::store::Contents;
@@ -53,11 +54,19 @@ pub(super) async fn run(command: Restore, context: &Context) -> Done {
         let mut value = shown(&src, &restored.header, &restored.contents);
         value["store"] = json!(restored.file.display().to_string());
         value["kept"] = json!(restored.kept.map(|kept| kept.display().to_string()));
+        value["kept_keys"] = json!(restored.kept_keys);
         return out(&format!("{value:#}\n"));
     }
     let file = restored.file.display();
     out(&format!("{file} now holds {}\n", summary(&restored.header, &restored.contents)))?;
-    if let Some(kept) = restored.kept {
+    if restored.header.keys {
+        say(&format!(
+            "Certificates, accounts and firmware are in place, too. The configuration of the other machine is {}: compare, and take over what fits.",
+            config.data_dir.join(keys::CONFIGURATION).display()
+        ));
+        say("Stop the gateway on the other machine for good, lead its names here, and start this one.");
+    }
+    for kept in restored.kept_keys.iter().chain(restored.kept.as_ref()) {
         say(&format!("What was there is kept as {}; remove it when you do not need it.", kept.display()));
     }
     Ok(())
@@ -81,6 +90,7 @@ fn shown(src: &Path, header: &Header, contents: &Contents) -> Value {
         "file": src.display().to_string(),
         "created": time::rfc3339(header.created_ms),
         "version": header.version,
+        "with_keys": header.keys,
         "devices": contents.devices,
         "readings": contents.readings,
         "values": contents.values,

@@ -46,6 +46,7 @@ pub(super) async fn demo(demo: Demo, context: &Context) -> Done {
     let context = &Context { sources: Sources { without_system_file: true, ..context.sources.clone() } };
     let mut config = context.config()?;
     config.dashboard_public = true;
+    config.backups.every_ms = None;
     let shutdown = CancellationToken::new();
     let app = App::build(config.clone(), shutdown.clone()).await?;
     let addresses = app.addresses();

@@ -102,6 +102,14 @@ pub static KEYS: &[Key] = &[
         "[]",
         r#"Other numbers of days for some metrics, for example ["rssi=30", "battery=0"]."#,
     ),
+    key(
+        "backup.every",
+        Kind::Text,
+        r#""1d""#,
+        "How often a backup is made by itself and looked at: 1m to 366d, or off.",
+    ),
+    key("backup.keep", Kind::Number, "7", "How many of them are kept, 1 to 1000."),
+    key("backup.folder", Kind::Text, r#""backups""#, "Where, relative to data_dir; better on another disk."),
     key("site.name", Kind::Text, r#""Casement""#, "What the place is called."),
     key("site.time_zone", Kind::Text, r#""""#, "IANA time zone of pages and exports; empty: UTC."),
     key(

@@ -5,6 +5,8 @@
 
 mod file;
 pub mod keys;
+#[cfg(test)]
+mod page;
 pub mod starter;
 
 pub use file::{Problem, Severity};
@@ -34,8 +36,21 @@ pub struct Config {
     pub store_url: String,
     /// How long raw readings are kept.
     pub retention: Retention,
+    /// Backups that are made by themselves.
+    pub backups: Backups,
     /// Name, time zone and bands of the place.
     pub site: Site,
+}
+
+/// Backups that are made by themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backups {
+    /// How often, in milliseconds; `None` for never.
+    pub every_ms: Option<i64>,
+    /// How many are kept.
+    pub keep: u32,
+    /// The folder they are kept in.
+    pub folder: PathBuf,
 }
 
 impl Config {
@@ -206,8 +221,10 @@ impl Sources {
         let (mut config, warnings) = parse(file.as_deref(), &text, &self.environment)?;
         // A relative data_dir in a file is relative to that file's place only if it says so; the working directory
         // is what a shell user expects.
-        if let Ok(absolute) = std::path::absolute(&config.data_dir) {
-            config.data_dir = absolute;
+        for path in [&mut config.data_dir, &mut config.backups.folder] {
+            if let Ok(absolute) = std::path::absolute(&*path) {
+                *path = absolute;
+            }
         }
         Ok(Loaded { config, file, warnings })
     }
@@ -283,6 +300,7 @@ fn build(found: &mut Found) -> Option<Config> {
         found.problem("store.url", "is not a store of this version", fix);
     }
     let retention = retention(found);
+    let backups = backups(found, &data_dir);
     let zone_name = found.text("site.time_zone");
     let zone = time::zone(&zone_name);
     if zone.is_none() {
@@ -308,6 +326,7 @@ fn build(found: &mut Found) -> Option<Config> {
         dashboard_public: public?,
         store_url,
         retention,
+        backups,
         site: Site {
             name,
             zone_name: if zone_name.is_empty() { "UTC".to_owned() } else { zone_name },
@@ -350,6 +369,28 @@ fn retention(found: &mut Found) -> Retention {
         }
     }
     retention
+}
+
+/// Shortest and longest time between two backups, in milliseconds: a minute, a year.
+const BACKUP_EVERY_MS: (i64, i64) = (60_000, 366 * time::DAY_MS);
+
+/// Most backups that are kept.
+const BACKUPS_MAX: i64 = 1_000;
+
+/// Backups that are made by themselves; their folder is relative to the data folder.
+fn backups(found: &mut Found, data_dir: &Path) -> Backups {
+    let every = found.text("backup.every");
+    let span = time::parse_span_ms(&every).filter(|ms| (BACKUP_EVERY_MS.0..=BACKUP_EVERY_MS.1).contains(ms));
+    if span.is_none() && every != "off" {
+        let what = format!("\"{every}\" is not possible");
+        found.problem("backup.every", &what, "use 1m to 366d, for example \"1d\" or \"6h\"; or \"off\"");
+    }
+    let folder = found.text("backup.folder");
+    if folder.is_empty() {
+        found.problem("backup.folder", "is empty", "name a folder; \"backups\" is one below data_dir");
+    }
+    let keep = u32::try_from(found.number("backup.keep", 1, BACKUPS_MAX)).unwrap_or(1);
+    Backups { every_ms: span, keep, folder: data_dir.join(folder) }
 }
 
 fn tls(found: &mut Found) -> Option<Tls> {

@@ -1,5 +1,6 @@
 //! Everything the doctor found out, as plain data. Checks are given this and nothing else.
 
+use crate::archive::Kept as Backups;
 use crate::config::{Acme, Config, Problem, TlsSource};
 use crate::reading::Growth;
 pub use crate::renewal::names::is_local_name;
@@ -49,6 +50,8 @@ pub struct Facts {
     pub answers: Fact<BTreeMap<&'static str, Reply>>,
     /// The store.
     pub store: Fact<Store>,
+    /// Backups that are made by themselves.
+    pub backups: Fact<Backups>,
     /// What the authority says of itself.
     pub authority: Fact<Result<Greeting, Trouble>>,
     /// The key of the external account binding; the error is what is wrong with its file.
@@ -402,6 +405,7 @@ impl Facts {
             listeners: Listeners { http: config.listen.http.clone(), https: config.listen.https.clone() },
             answers: Err(why()),
             store: Err(why()),
+            backups: Err(why()),
             authority: Err(why()),
             binding_key: Err(why()),
             memory: Memory::default(),

@@ -5,8 +5,10 @@
 //! | [`facts`] | what was found out: plain data |
 //! | [`checks`] | what that means: pure functions in one table |
 //! | [`probe`] | finding out: files, DNS, sockets, each with a timeout |
+//! | [`checkup`] | the same while the gateway runs, for its own page |
 
 pub mod checks;
+pub mod checkup;
 pub mod facts;
 pub mod probe;
 

@@ -220,6 +220,10 @@ pub struct Contents {
     pub newest_ms: Option<i64>,
 }
 
+/// Called every now and then by work that takes long, on the thread that does it: rests, so that others go first; `false`
+/// when the work is to be given up.
+pub type Breath = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// Where a store is kept that is one file: what can be done with it without opening it for readings.
 #[derive(Clone, Debug)]
 pub struct Place {

@@ -53,6 +53,7 @@ pub fn router(desk: Desk) -> Router {
         .route("/", get(rooms))
         .route("/r/{room}", get(room))
         .route("/certificate", get(certificate))
+        .route("/doctor", get(doctor))
         .route(FLASH, get(flash))
         .route("/login", get(login_page).post(sign_in).layer(DefaultBodyLimit::max(FORM_BYTES_MAX)))
         .route("/claim", get(claim_page).post(claim).layer(DefaultBodyLimit::max(FORM_BYTES_MAX)))
@@ -185,6 +186,38 @@ async fn certificate(State(desk): State<Desk>, request: Request) -> Response {
         }
         Err(error) => failed(&error),
     }
+}
+
+/// The page of the checks, for administrators. Without scripts it is as the checks found it; with them it is fetched, so
+/// that something can be seen while they run.
+async fn doctor(State(desk): State<Desk>, Query(wish): Query<Plainly>, request: Request) -> Response {
+    let asked = Asked::new(request);
+    let admin = matches!(desk.who(&asked.headers, asked.peer).await, Ok(Some(Who::Admin)));
+    let Some(signed_in) = asked.reader(&desk).await else {
+        return to_login(&asked.uri);
+    };
+    if let Err(error) = desk.refresh().await {
+        return failed(&error);
+    }
+    let (_, view) = desk.devices(signed_in);
+    let title = format!("Checks · {}", view.site.name);
+    let content = match (admin, wish.plain.is_some()) {
+        (false, _) => plain::NO_ADMIN.to_owned(),
+        (true, false) => plain::DOCTOR.to_owned(),
+        (true, true) => match desk.checkup.report().await {
+            Some(report) => plain::doctor(&report),
+            None => plain::DOCTOR.to_owned(),
+        },
+    };
+    match serde_json::to_value(&view) {
+        Ok(boot) => shell(StatusCode::OK, &title, &content, Some(&boot)),
+        Err(error) => failed(&error),
+    }
+}
+
+#[derive(Deserialize, Default)]
+struct Plainly {
+    plain: Option<String>,
 }
 
 /// The shell with a plain table and everything that the scripts need for the first paint.

@@ -15,6 +15,35 @@ pub(super) const FLASH: &str = "<main><p><a href=\"/\">All rooms</a></p><h1>Add 
      <code>casement device image room-101 --wifi NAME</code> writes the settings of a device into a file, to be flashed \
      beside its firmware.</p></main>";
 
+/// What stands where only an administrator sees more.
+pub(super) const NO_ADMIN: &str = "<main><p><a href=\"/\">All rooms</a></p><h1>Checks</h1><p>They are shown to administrators. \
+     On the server, <code>casement claim</code> prints a link that signs one in.</p></main>";
+
+/// Where no script runs, the checks run when somebody asks.
+pub(super) const DOCTOR: &str = "<main><p><a href=\"/\">All rooms</a></p><h1>Checks</h1>\
+     <p><a href=\"/doctor?plain=1\">Look at everything now</a>; it takes some seconds.</p></main>";
+
+/// What the checks found, as a table.
+pub(super) fn doctor(report: &serde_json::Value) -> String {
+    let text = |value: &serde_json::Value| escape(value.as_str().unwrap_or_default());
+    let mut page =
+        "<main><p><a href=\"/\">All rooms</a></p><h1>Checks</h1><table class=\"plain\"><tbody>".to_owned();
+    for check in report["checks"].as_array().into_iter().flatten() {
+        let fix = match check["fix"].as_str() {
+            Some(fix) => format!("<br>Fix: {}", escape(fix)),
+            None => String::new(),
+        };
+        let _infallible = write!(
+            page,
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}{fix}</td></tr>",
+            text(&check["title"]),
+            text(&check["status"]),
+            text(&check["text"]),
+        );
+    }
+    page + "</tbody></table></main>"
+}
+
 /// Replaces `<!--casement:NAME-->` markers.
 pub(super) fn fill(template: &str, parts: &[(&str, &str)]) -> String {
     let mut page =

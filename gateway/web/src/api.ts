@@ -249,6 +249,30 @@ export async function renewCertificate(dryRun: boolean): Promise<void> {
   if (!answer.ok) throw await refusal(answer);
 }
 
+export interface Check {
+  id: string;
+  group: string;
+  title: string;
+  status: 'problem' | 'warning' | 'ok' | 'skipped';
+  text: string;
+  fix: string | null;
+}
+
+/** What `casement doctor` found. */
+export interface Checks {
+  at_ms: number;
+  checks: Check[];
+  problems: number;
+  warnings: number;
+}
+
+/** Looks at everything around the gateway; takes some seconds. Only for administrators. */
+export async function checks(signal: AbortSignal): Promise<Checks> {
+  const answer = await fetch('/api/v1/doctor', { headers: { accept: 'application/json' }, credentials: 'same-origin', signal });
+  if (!answer.ok) throw await refusal(answer);
+  return (await answer.json()) as Checks;
+}
+
 /** What the page that flashes boards has to know. */
 export interface Flash {
   boards: Board[];

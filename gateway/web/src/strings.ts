@@ -163,6 +163,19 @@ export const strings = {
   },
 
   flash: { title: 'Add a device' },
+  doctor: {
+    title: 'Checks',
+    waiting: 'Looking at names, ports, certificate, disk and store …',
+    closed: 'The checks are shown to administrators. This command on the server prints a link that signs one in:',
+    failed: 'The checks could not be made.',
+    again: 'Look again',
+    fix: 'Fix:',
+    asOf: (when: string) => `As of ${when}.`,
+    verdict: (problems: number, warnings: number) =>
+      problems > 0 ? `${problems} ${problems === 1 ? 'problem' : 'problems'} to mend`
+        : warnings > 0 ? `It works; ${warnings} ${warnings === 1 ? 'warning' : 'warnings'}` : 'Everything is well',
+    headings: { problem: 'Problems', warning: 'Warnings', ok: 'Good', skipped: 'Does not apply' },
+  },
   certificate: {
     title: 'Certificate',
     verdict: {

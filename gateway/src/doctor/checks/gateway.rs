@@ -2,6 +2,7 @@
 
 use super::{Finding, bytes, list, ok, problem, skipped, unknown, warning};
 use crate::answer::certificate::span;
+use crate::archive::Outcome;
 use crate::doctor::facts::{Facts, Kept, Store};
 use crate::store::without_password;
 use crate::telemetry::presence::Presence;
@@ -115,6 +116,51 @@ fn kept(facts: &Facts) -> Result<&Kept, Finding> {
         Ok(Store::Fails { .. }) => Err(skipped("the store does not open")),
         Err(why) => Err(unknown(why)),
     }
+}
+
+/// How many times over a backup may be late before that is a problem.
+const BACKUPS_LATE: i64 = 3;
+
+pub(super) fn backups(facts: &Facts) -> Finding {
+    let backups = &facts.config.backups;
+    let folder = backups.folder.display();
+    if !facts.config.store_url.starts_with("sqlite:") {
+        return skipped("the store is a database; its own tools make backups of it");
+    }
+    let Some(every_ms) = backups.every_ms else {
+        return skipped("backup.every is \"off\"");
+    };
+    let kept = match &facts.backups {
+        Ok(kept) => kept,
+        Err(why) => return unknown(why),
+    };
+    let newest = kept.made_ms.last().copied();
+    let age = newest.map_or(i64::MAX, |made_ms| facts.now_ms - made_ms);
+    let there = match newest {
+        Some(_) => format!(
+            "the newest good one is {} old; {} kept in {folder}, {}",
+            span(age.max(0)),
+            kept.made_ms.len(),
+            bytes(kept.bytes)
+        ),
+        None => format!("there is none in {folder} yet"),
+    };
+    if let Some(Outcome::Failed { why, fix }) = kept.last.as_ref().map(|last| &last.outcome) {
+        let text = format!("the last one failed: {why}; {there}");
+        let fix = format!("{}; the gateway tries again by itself.", super::upper(fix));
+        return if age > every_ms.saturating_mul(BACKUPS_LATE) {
+            problem(text, fix)
+        } else {
+            warning(text, fix)
+        };
+    }
+    if newest.is_some() && age > every_ms.saturating_mul(BACKUPS_LATE) {
+        return warning(
+            there,
+            "Start the gateway: it makes them while it runs (sudo systemctl enable --now casement).",
+        );
+    }
+    ok(there)
 }
 
 pub(super) fn devices(facts: &Facts) -> Finding {

@@ -161,6 +161,7 @@ pub static CHECKS: &[Check] = &[
     Check { id: "gateway_memory", group: "Gateway", title: "Its memory", check: gateway::memory },
     Check { id: "open_files", group: "Gateway", title: "Open files", check: gateway::open_files },
     Check { id: "store", group: "Gateway", title: "Store", check: gateway::store },
+    Check { id: "backup", group: "Gateway", title: "Backups", check: gateway::backups },
     Check { id: "devices", group: "Gateway", title: "Devices", check: gateway::devices },
     Check { id: "sign_in", group: "Gateway", title: "Signing in", check: gateway::sign_in },
     Check { id: "names", group: "Names", title: "Names", check: names::names },

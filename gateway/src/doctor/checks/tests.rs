@@ -1,6 +1,7 @@
 //! Seeded faults: each one is named by its check, with its fix, and by no other check as a problem.
 
 use super::*;
+use crate::archive::{self, Last};
 use crate::config;
 use crate::doctor::Report;
 use crate::doctor::facts::*;
@@ -80,6 +81,15 @@ fn rhythm() -> Rhythm {
     rhythm
 }
 
+fn failed_backup(newest_ms: i64) -> archive::Kept {
+    let outcome = archive::Outcome::Failed {
+        why: "/var/lib/casement/backups needs 90.0 MB and has 12.0 MB".to_owned(),
+        fix: "make room, or use another disk".to_owned(),
+    };
+    let last = Some(Last { at_ms: NOW - 600_000, took_ms: 12, outcome });
+    archive::Kept { made_ms: vec![newest_ms], bytes: 41_000_000, last }
+}
+
 /// A gateway with which everything is well.
 fn well(text: &str) -> Facts {
     let (config, warnings) = config::parse(None, text, &[]).unwrap();
@@ -126,6 +136,11 @@ fn well(text: &str) -> Facts {
         admins: 1,
         growth: Growth { bytes: 40_000_000, per_day: 200_000 },
     }));
+    facts.backups = Ok(archive::Kept {
+        made_ms: vec![NOW - 30 * 3_600_000, NOW - 6 * 3_600_000],
+        bytes: 82_000_000,
+        last: None,
+    });
     let offer = Offer {
         profiles: vec!["classic".to_owned(), "shortlived".to_owned()],
         caa_identities: vec!["letsencrypt.org".to_owned()],
@@ -1066,6 +1081,35 @@ const FAULTS: &[Fault] = &[
         Status::Problem,
         "file is not a database",
         "backup",
+    ),
+    (
+        "backups fail",
+        PUBLIC,
+        |f| f.backups = Ok(failed_backup(NOW - 6 * 3_600_000)),
+        "backup",
+        Status::Warning,
+        "needs 90.0 MB and has 12.0 MB; the newest good one is",
+        "Make room",
+    ),
+    (
+        "backups have failed for days",
+        PUBLIC,
+        |f| f.backups = Ok(failed_backup(NOW - 4 * DAY)),
+        "backup",
+        Status::Problem,
+        "the last one failed",
+        "Make room",
+    ),
+    (
+        "nobody made backups for days",
+        PUBLIC,
+        |f| {
+            f.backups = Ok(archive::Kept { made_ms: vec![NOW - 9 * DAY], bytes: 1, last: None });
+        },
+        "backup",
+        Status::Warning,
+        "is 9 days old",
+        "Start the gateway",
     ),
     (
         "few open files",

@@ -11,6 +11,7 @@ mod doors;
 mod files;
 
 use super::facts::{Device, Door, Facts, Greeting, Kept, Listeners, Name, Running, Store, Target, Unknown};
+use crate::archive::{Archive, Kept as Backups};
 use crate::config::{Acme, BadConfig, Config, Loaded, Sources};
 use crate::disk::{Holder, Lock, LockError};
 use crate::machine;
@@ -60,13 +61,15 @@ pub async fn examine(
     tell: &(dyn Fn(&'static str) + Send + Sync),
 ) -> Result<Facts, BadConfig> {
     tell("reading the configuration");
-    Ok(examine_loaded(sources.load()?, dns, tell).await)
+    Ok(examine_loaded(sources.load()?, dns, None, tell).await)
 }
 
-/// The same for a configuration that is at hand, whether it has been written or not.
+/// The same for a configuration that is at hand, whether it has been written or not; a store that is open already is not
+/// opened a second time.
 pub async fn examine_loaded(
     Loaded { config, file, warnings }: Loaded,
     dns: Option<SocketAddr>,
+    store: Option<&dyn store::Store>,
     tell: &(dyn Fn(&'static str) + Send + Sync),
 ) -> Facts {
     let mut facts = Facts::unknown(config.clone(), clock::now_ms());
@@ -81,7 +84,7 @@ pub async fn examine_loaded(
             let config = config.clone();
             move || Place::look(&config)
         }),
-        within(STORE_TIMEOUT, "the store", open_store(&config)),
+        within(STORE_TIMEOUT, "the store", open_store(&config, store)),
         greet(&config, acme.as_ref()),
         async {
             match &acme {
@@ -169,6 +172,7 @@ struct Place {
     space: super::facts::Fact<super::facts::Space>,
     running: super::facts::Fact<Option<Running>>,
     listeners: Option<Listeners>,
+    backups: Backups,
     memory: renewal::Memory,
     certificate: super::facts::OnDisk,
     binding_key: super::facts::Fact<()>,
@@ -182,6 +186,8 @@ impl Place {
             space: files::space(&config.data_dir),
             running,
             listeners,
+            backups: Archive { folder: config.backups.folder.clone(), data_dir: config.data_dir.clone() }
+                .look(),
             memory: acme::memory(&config.acme_dir()).unwrap_or_default(),
             certificate: files::certificate(config),
             binding_key: files::binding_key(config),
@@ -195,6 +201,7 @@ impl Place {
         if let Some(listeners) = self.listeners {
             facts.listeners = listeners;
         }
+        facts.backups = Ok(self.backups);
         facts.memory = self.memory;
         facts.certificate = Ok(self.certificate);
         facts.binding_key = self.binding_key;
@@ -225,12 +232,16 @@ fn running(config: &Config) -> (super::facts::Fact<Option<Running>>, Option<List
     }
 }
 
-async fn open_store(config: &Config) -> Store {
+async fn open_store(config: &Config, open: Option<&dyn store::Store>) -> Store {
     // Opening makes what is not there; a look must leave nothing behind.
     if !store::is_there(&config.store_url, &config.data_dir).await {
         return Store::NotYet;
     }
-    match look_into_store(config).await {
+    let looked = match open {
+        Some(store) => look_into(store).await,
+        None => look_into_store(config).await,
+    };
+    match looked {
         Ok(kept) => Store::Open(kept),
         Err(error) => {
             Store::Fails { disk_full: matches!(error, StoreError::DiskFull(_)), why: causes(&error) }
@@ -240,42 +251,43 @@ async fn open_store(config: &Config) -> Store {
 
 async fn look_into_store(config: &Config) -> Result<Kept, StoreError> {
     let store = store::open(&config.store_url, &config.data_dir).await?;
-    let now_ms = clock::now_ms();
-    let looked = async {
-        store.ping().await?;
-        let latest = store.latest().await?;
-        let mut devices = Vec::new();
-        for device in store.devices().await?.into_iter().take(DEVICES_MAX) {
-            let last = latest.iter().find(|reading| reading.device == device.id);
-            let mut rhythm = Rhythm::default();
-            if let Some((quantity, _)) = last.and_then(|reading| reading.values.first()) {
-                let recent = store.recent(&device.id, quantity, now_ms - RHYTHM_MS, RHYTHM_READINGS).await?;
-                recent.iter().rev().for_each(|(t_ms, _)| rhythm.seen(*t_ms));
-            }
-            let name = match device.room {
-                Some(room) => format!("{} ({room})", device.id.as_str()),
-                None => device.id.as_str().to_owned(),
-            };
-            devices.push(Device { name, last_ms: last.map(|reading| reading.t_ms), rhythm });
-        }
-        let tokens = store.tokens().await?;
-        let good = tokens
-            .iter()
-            .filter(|token| token.revoked_ms.is_none() && token.expires_ms.is_none_or(|end| end > now_ms));
-        let (mut readers, mut admins) = (0, 0);
-        for token in good {
-            match token.scope {
-                Scope::Read => readers += 1,
-                Scope::Admin => admins += 1,
-                Scope::Device(_) | Scope::Session { .. } | Scope::Claim => {}
-            }
-        }
-        let growth = store.growth(now_ms).await?;
-        Ok(Kept { devices, readers, admins, growth })
-    }
-    .await;
+    let looked = look_into(&*store).await;
     store.close().await;
     looked
+}
+
+async fn look_into(store: &dyn store::Store) -> Result<Kept, StoreError> {
+    let now_ms = clock::now_ms();
+    store.ping().await?;
+    let latest = store.latest().await?;
+    let mut devices = Vec::new();
+    for device in store.devices().await?.into_iter().take(DEVICES_MAX) {
+        let last = latest.iter().find(|reading| reading.device == device.id);
+        let mut rhythm = Rhythm::default();
+        if let Some((quantity, _)) = last.and_then(|reading| reading.values.first()) {
+            let recent = store.recent(&device.id, quantity, now_ms - RHYTHM_MS, RHYTHM_READINGS).await?;
+            recent.iter().rev().for_each(|(t_ms, _)| rhythm.seen(*t_ms));
+        }
+        let name = match device.room {
+            Some(room) => format!("{} ({room})", device.id.as_str()),
+            None => device.id.as_str().to_owned(),
+        };
+        devices.push(Device { name, last_ms: last.map(|reading| reading.t_ms), rhythm });
+    }
+    let tokens = store.tokens().await?;
+    let good = tokens
+        .iter()
+        .filter(|token| token.revoked_ms.is_none() && token.expires_ms.is_none_or(|end| end > now_ms));
+    let (mut readers, mut admins) = (0, 0);
+    for token in good {
+        match token.scope {
+            Scope::Read => readers += 1,
+            Scope::Admin => admins += 1,
+            Scope::Device(_) | Scope::Session { .. } | Scope::Claim => {}
+        }
+    }
+    let growth = store.growth(now_ms).await?;
+    Ok(Kept { devices, readers, admins, growth })
 }
 
 /// An error with what lies behind it, each said once.

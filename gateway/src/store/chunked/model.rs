@@ -435,7 +435,7 @@ async fn run(ops: Vec<Op>) {
     model.check(&store).await;
     store.close().await;
     crate::store::Place { file: file.clone() }.settle().await.unwrap();
-    crate::store::Place::examine(&file, true).await.unwrap();
+    crate::store::Place::examine(&file, true, None).await.unwrap();
 }
 
 proptest! {

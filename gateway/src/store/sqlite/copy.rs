@@ -9,7 +9,7 @@ use crate::store::chunked::record;
 use crate::store::chunked::shelf::{Kept, Shelf};
 use crate::store::chunked::summary::Summary;
 use crate::store::rows::unsigned;
-use crate::store::{Contents, Place, StoreError};
+use crate::store::{Breath, Contents, Place, StoreError};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -43,7 +43,7 @@ impl Place {
     ///
     /// # Errors
     /// [`StoreError`]; what is in `to` is then worth nothing.
-    pub async fn copy(&self, to: &Path) -> Result<(), StoreError> {
+    pub async fn copy(&self, to: &Path, breath: Option<Breath>) -> Result<(), StoreError> {
         // An absolute path cannot be taken for a URI.
         let to = std::path::absolute(to).map_err(|error| engine(sqlx::Error::Io(error)))?;
         let to = to.to_str().ok_or_else(|| {
@@ -51,6 +51,7 @@ impl Place {
         })?;
         let mut connection = connect(&beside_others(&self.file)).await?;
         schema(&mut connection).await?;
+        rest(&mut connection, breath).await?;
         sqlx::query("VACUUM INTO ?").bind(to).execute(&mut connection).await.map_err(engine)?;
         connection.close().await.map_err(engine)
     }
@@ -78,12 +79,17 @@ impl Place {
     ///
     /// # Errors
     /// [`StoreError::Damaged`] with the first flaw, [`StoreError::Foreign`] and others.
-    pub async fn examine(copy: &Path, thorough: bool) -> Result<Contents, StoreError> {
+    pub async fn examine(
+        copy: &Path,
+        thorough: bool,
+        breath: Option<Breath>,
+    ) -> Result<Contents, StoreError> {
         // Immutable: nothing is made beside it.
         let options = SqliteConnectOptions::new().filename(copy).read_only(true).immutable(true);
         let mut connection = connect(&options).await?;
+        rest(&mut connection, breath.clone()).await?;
         if thorough {
-            sound(&mut connection).await?;
+            sound(&mut connection, breath.as_ref()).await?;
         }
         let contents = count(&mut connection).await?;
         connection.close().await.map_err(engine)?;
@@ -137,6 +143,17 @@ async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, Sto
     Ok(connection)
 }
 
+/// Steps of the engine between two looks whether it is time for a rest: some 300 rows copied.
+const STEPS: i32 = 1_000;
+
+/// Has the engine rest every now and then, on its own thread.
+async fn rest(connection: &mut SqliteConnection, breath: Option<Breath>) -> Result<(), StoreError> {
+    if let Some(breath) = breath {
+        connection.lock_handle().await.map_err(engine)?.set_progress_handler(STEPS, move || breath());
+    }
+    Ok(())
+}
+
 /// The version of the schema, when it is one of ours that this version knows.
 async fn schema(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
     let found =
@@ -150,7 +167,7 @@ async fn schema(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
 }
 
 /// Every page, index and reference, and that no table or trigger is there that is not ours.
-async fn sound(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+async fn sound(connection: &mut SqliteConnection, breath: Option<&Breath>) -> Result<(), StoreError> {
     let schema = schema(connection).await?;
     let flaws: Vec<String> =
         sqlx::query_scalar(sqlx::AssertSqlSafe(format!("PRAGMA integrity_check({FLAWS_MAX})")))
@@ -167,7 +184,7 @@ async fn sound(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     }
     same_tables(connection, schema).await?;
     if schema > ROWS_ONLY {
-        every_blob(connection).await?;
+        every_blob(connection, breath).await?;
     }
     Ok(())
 }
@@ -176,7 +193,7 @@ async fn sound(connection: &mut SqliteConnection) -> Result<(), StoreError> {
 const BLOBS_AT_ONCE: i64 = 500;
 
 /// Every blob has its checksum and can be unpacked.
-async fn every_blob(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+async fn every_blob(connection: &mut SqliteConnection, breath: Option<&Breath>) -> Result<(), StoreError> {
     let times: Vec<i64> = sqlx::query_scalar("SELECT id FROM series WHERE metric = 0")
         .fetch_all(&mut *connection)
         .await
@@ -194,6 +211,9 @@ async fn every_blob(connection: &mut SqliteConnection) -> Result<(), StoreError>
                 .map_err(engine)?;
             let Some((last, _)) = rows.last() else { break };
             after = *last;
+            if breath.is_some_and(|breath| !breath()) {
+                return Err(StoreError::Contended);
+            }
             for (id, data) in rows {
                 let damaged = |damage| StoreError::Damaged(format!("{table} {id}: {damage}"));
                 match table {
@@ -411,10 +431,10 @@ mod tests {
         let under_way = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
         let to = folder.path().join("copy");
         let size = place.size().await.unwrap();
-        place.copy(&to).await.unwrap();
+        place.copy(&to, None).await.unwrap();
         drop(under_way);
         store.append(&[batch(3_000, 3_001)]).await.unwrap();
-        let found = Place::examine(&to, true).await.unwrap();
+        let found = Place::examine(&to, true, None).await.unwrap();
         assert_eq!(
             found,
             Contents {
@@ -439,7 +459,7 @@ mod tests {
         let (place, _store) = filled(folder.path()).await;
         let to = folder.path().join("copy");
         std::fs::write(&to, "a letter").unwrap();
-        assert!(place.copy(&to).await.is_err());
+        assert!(place.copy(&to, None).await.is_err());
         assert_eq!(std::fs::read(&to).unwrap(), b"a letter");
     }
 
@@ -448,7 +468,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::named("sqlite:casement.db", folder.path()).unwrap();
         assert!(place.size().await.is_err() && place.contents().await.is_err());
-        assert!(Place::examine(&place.file, true).await.is_err() && place.settle().await.is_err());
+        assert!(Place::examine(&place.file, true, None).await.is_err() && place.settle().await.is_err());
         assert!(!place.file.exists());
     }
 
@@ -461,7 +481,7 @@ mod tests {
         store.close().await;
         place.settle().await.unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert_eq!(Place::examine(&place.file, true).await.unwrap().readings, 3_000);
+        assert_eq!(Place::examine(&place.file, true, None).await.unwrap().readings, 3_000);
     }
 
     #[tokio::test]
@@ -469,13 +489,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (place, store) = filled(folder.path()).await;
         let good = folder.path().join("good");
-        place.copy(&good).await.unwrap();
+        place.copy(&good, None).await.unwrap();
         drop(store);
         let whole = std::fs::read(&good).unwrap();
         let bad = folder.path().join("bad");
         let verdict = async |bytes: &[u8]| {
             std::fs::write(&bad, bytes).unwrap();
-            Place::examine(&bad, true).await
+            Place::examine(&bad, true, None).await
         };
         assert!(verdict(&whole).await.is_ok());
         for text in [&b""[..], b"Dear diary", &b"today the air was good. ".repeat(400)] {
@@ -513,7 +533,7 @@ mod tests {
             let mut connection = connect(&beside_others(&place.file)).await.unwrap();
             sqlx::raw_sql(change).execute(&mut connection).await.unwrap();
             connection.close().await.unwrap();
-            let verdict = Place::examine(&place.file, true).await;
+            let verdict = Place::examine(&place.file, true, None).await;
             assert!(verdict.is_err(), "{change}");
             assert_eq!(matches!(verdict, Err(StoreError::Foreign)), foreign, "{change}: {verdict:?}");
         }

@@ -254,7 +254,7 @@ mod tests {
         assert_eq!((appended.stored.len(), appended.duplicate as i64), (0, count / 2));
         store.close().await;
         place.settle().await.unwrap();
-        assert_eq!(Place::examine(&file, true).await.unwrap().schema, MIGRATIONS.len() as u64);
+        assert_eq!(Place::examine(&file, true, None).await.unwrap().schema, MIGRATIONS.len() as u64);
     }
 
     #[tokio::test]

@@ -46,7 +46,7 @@ impl Shop for tempfile::TempDir {
         if table == "column" {
             let place = Place::named("sqlite:casement.db", self.path()).unwrap();
             place.settle().await.unwrap();
-            let verdict = Place::examine(&place.file, true).await.unwrap_err().to_string();
+            let verdict = Place::examine(&place.file, true, None).await.unwrap_err().to_string();
             assert!(verdict.contains("series 2") && verdict.contains("checksum"), "{verdict}");
         }
     }

@@ -3,6 +3,7 @@
 import type { ComponentType } from 'preact';
 import type { Counts, Room } from '../rooms';
 import { certificate } from './certificate';
+import { doctor } from './doctor';
 import { flash } from './flash';
 import { missing } from './missing';
 import { room } from './room';
@@ -24,6 +25,7 @@ export const pages: readonly Page[] = [
   rooms,
   room,
   certificate,
+  doctor,
   flash,
 ];
 

@@ -53,6 +53,12 @@ function Foot() {
           {strings.flash.title}
         </a>
       )}
+      {site.value.signed_in && (
+        <a href="/doctor" aria-current={here.value.path === '/doctor' ? 'page' : undefined}>
+          <svg viewBox="0 0 20 20" aria-hidden="true"><path class="foot-shackle" d="M3 10.500l4.500 4.500L17 5" /></svg>
+          {strings.doctor.title}
+        </a>
+      )}
       <a href="/certificate" aria-current={here.value.path === '/certificate' ? 'page' : undefined}>
         <svg viewBox="0 0 20 20" aria-hidden="true">
           <path class="foot-shackle" d="M6 10V6.500a4 4 0 0 1 8 0V10" />
