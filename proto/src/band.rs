@@ -168,9 +168,12 @@ impl BandFilter {
     }
 
     fn median(&self) -> Option<f64> {
-        let mut sorted: heapless::Vec<f64, SAMPLES_MAX> =
-            self.samples.iter().map(|(_, value)| *value).collect();
-        sorted.sort_unstable_by(f64::total_cmp);
+        // Put where they belong one by one: the library's sort takes 7 KB of a chip's flash, and these are a handful.
+        let mut sorted = heapless::Vec::<f64, SAMPLES_MAX>::new();
+        for (_, value) in &self.samples {
+            let at = sorted.iter().position(|other| value.total_cmp(other).is_lt()).unwrap_or(sorted.len());
+            let _fits = sorted.insert(at, *value);
+        }
         let middle = sorted.len() / 2;
         let upper = *sorted.get(middle)?;
         if sorted.len() % 2 == 1 {
