@@ -109,6 +109,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("bytes", &["tls"]),
     ("casement_core", &["simulate"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("crc32fast", &["store"]),
     ("comfy_table", &["cli"]),
     ("csv", &["cli", "ingest"]),

@@ -4,12 +4,14 @@ mod backup;
 mod bench;
 mod cert;
 mod check;
+mod completions;
 mod device;
 mod doctor;
 mod export;
 mod image;
 mod import;
 mod list;
+mod man;
 mod release;
 mod restore;
 mod serve;
@@ -77,6 +79,10 @@ enum Command {
     Restore(restore::Restore),
     /// Measure this machine: ingest, queries, size and memory, in a folder of its own
     Bench(bench::Bench),
+    /// Print what makes a shell complete this program's commands and options
+    Completions(completions::Completions),
+    /// Print this program's manual page, or write all of them into a folder
+    Man(man::Man),
 }
 
 /// Prints a listing as JSON.
@@ -236,6 +242,8 @@ async fn run(command: Command, context: &Context) -> Done {
         Command::Backup(command) => backup::run(command, context).await,
         Command::Restore(command) => restore::run(command, context).await,
         Command::Bench(command) => bench::run(command, context).await,
+        Command::Completions(command) => completions::run(command),
+        Command::Man(command) => man::run(command),
     }
 }
 
