@@ -35,6 +35,7 @@ const PURE: &[&str] = &[
     "doctor::checks",
     "doctor::facts",
     "edge::redirect",
+    "edge::roles",
     "export",
     "guard",
     "ingest",
@@ -97,6 +98,8 @@ const PURE_VALUES: &[(&str, &str)] = &[
     ("doctor::checks", "std::net::SocketAddr"),
     ("doctor::facts", "std::net::IpAddr"),
     ("doctor::facts", "std::net::SocketAddr"),
+    ("edge::roles", "std::net::IpAddr"),
+    ("edge::roles", "std::net::SocketAddr"),
     // The types of the http crate, as axum hands them on.
     ("edge::redirect", "axum::http"),
 ];
@@ -132,6 +135,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rustix", &["disk", "cli", "doctor", "bench"]),
     ("rustls", &["tls", "edge", "simulate", "cli", "doctor", "bench"]),
     ("rustls_native_certs", &["cli"]),
+    ("sd_listen_fds", &["edge"]),
     ("sd_notify", &["cli"]),
     ("sqlx", &["store"]),
     ("strsim", &["config"]),

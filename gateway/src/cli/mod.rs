@@ -19,6 +19,7 @@ mod simulate;
 mod token;
 
 use crate::config::{Config, Loaded, Sources};
+use crate::edge::Passed;
 use crate::store::{self, Store, StoreError};
 use clap::{Args, Parser, Subcommand};
 use std::fmt;
@@ -194,6 +195,11 @@ fn keep_buffers() {
 pub fn main() -> ExitCode {
     keep_buffers();
     let arguments = Arguments::parse();
+    // Before anything else is opened, which could take the place of what is said to be passed and is not.
+    let passed = match arguments.command {
+        Command::Serve => Passed::take(),
+        _ => Ok(Passed::default()),
+    };
     crate::observe::log_to_stderr();
     // One cryptographic library for everything; nothing else is linked.
     let _already_set = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -210,7 +216,10 @@ pub fn main() -> ExitCode {
         .enable_all()
         .build();
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(run(arguments.command, &context)),
+        Ok(runtime) => runtime.block_on(async {
+            let passed = passed.map_err(anyhow::Error::new)?;
+            run(arguments.command, passed, &context).await
+        }),
         Err(error) => Err(Failure::new(error, "is the machine out of threads or memory?")),
     };
     match done {
@@ -226,9 +235,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command, context: &Context) -> Done {
+async fn run(command: Command, passed: Passed, context: &Context) -> Done {
     match command {
-        Command::Serve => serve::serve(context).await,
+        Command::Serve => serve::serve(passed, context).await,
         Command::Demo(demo) => serve::demo(demo, context).await,
         Command::Check => check::check(context),
         Command::Cert(command) => cert::run(command, context).await,
