@@ -10,7 +10,7 @@ use crate::keeper::Keeper;
 use crate::live::Live;
 use crate::observe::Counters;
 use crate::updates::Updates;
-use crate::{api, clock, disk, store, web};
+use crate::{api, backup, clock, disk, store, web};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
@@ -62,6 +62,7 @@ impl App {
         let bound = bind(&config, passed)?;
         let counters = Arc::new(Counters::default());
         let keeper = keeper(&config, &bound, &counters, &mut lock)?;
+        leave_a_way_back(&config).await?;
         let store = store::open(&config.store_url, &config.data_dir).await.with_context(|| {
             format!("the store {} cannot be opened", store::without_password(&config.store_url))
         })?;
@@ -178,6 +179,27 @@ fn bind(config: &Config, passed: Passed) -> anyhow::Result<Bound> {
             "what the service manager passes cannot be used; give each socket unit FileDescriptorName=http or https, and TCP addresses",
         ),
     })
+}
+
+/// Makes a backup of a store whose layout is about to change.
+async fn leave_a_way_back(config: &Config) -> anyhow::Result<()> {
+    let way = backup::before_a_change(config, clock::now_ms(), &backup::Job::new(|_, _, _| {}))
+        .await
+        .map_err(|trouble| {
+            let fix = trouble.fix();
+            anyhow::Error::new(trouble).context(format!(
+                "the store has an older layout, and no backup of it could be made before changing it; nothing was changed. {fix}"
+            ))
+        })?;
+    if let Some(way) = way {
+        tracing::info!(
+            file = %way.file.display(),
+            "the store goes from layout {} to {}; as it was it is kept for 30 days, and docs/upgrading.md says how to go back",
+            way.from,
+            way.to
+        );
+    }
+    Ok(())
 }
 
 /// Tells others where the gateway listens, and finds the certificate to begin with.

@@ -133,6 +133,7 @@ impl From<StoreError> for Failure {
             }
             StoreError::Unreachable(_) => "is store.url right, and does the database run?",
             StoreError::SchemaTooNew { .. } => "use the later version",
+            StoreError::Older { .. } => "restart the gateway",
             StoreError::Foreign => "set data_dir and store.url to where the store is",
             StoreError::Damaged(_) => "put a backup in its place: casement restore FILE --force",
             StoreError::Engine(_) => "are data_dir and store.url right, and may this user write there?",
@@ -178,6 +179,7 @@ impl Context {
                 "set data_dir, or run as the user that owns it",
             )
         })?;
+        backup::leave_a_way_back(&config).await?;
         let store = store::open(&config.store_url, &config.data_dir).await?;
         Ok((config, store))
     }
