@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How long a backup is kept that was made before a change of layout: a month to find out that one wants to go back.
-pub const KEPT_MS: i64 = 30 * 24 * 3_600_000;
+const KEPT_MS: i64 = 30 * 24 * 3_600_000;
 
 /// What the name of such a backup has between the store's name and the number of the layout that came after it.
 const INFIX: &str = ".before-layout-";
