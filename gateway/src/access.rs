@@ -97,7 +97,10 @@ impl Access {
 
     fn wrong(&self, peer: IpAddr, now_ms: i64) -> Denied {
         let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
-        guesses.wrong(peer, now_ms);
+        if guesses.wrong(peer, now_ms) {
+            // Once a minute at most. deploy/fail2ban/casement.conf looks for these words.
+            tracing::warn!("{peer} has sent too many wrong tokens and has to wait");
+        }
         match guesses.wait_s(peer, now_ms) {
             Some(seconds) => Denied::Wait { seconds },
             None => Denied::Unknown,

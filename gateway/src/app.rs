@@ -5,7 +5,7 @@ use crate::config::{Config, Sources};
 use crate::desk::{Budget, Desk, Settings, Things};
 use crate::disk::{Holder, Lock, LockError};
 use crate::doctor::checkup::Checkup;
-use crate::edge::Bound;
+use crate::edge::{Bound, ListenError, Passed};
 use crate::intake::{Intake, Writer};
 use crate::keeper::Keeper;
 use crate::live::Live;
@@ -50,11 +50,12 @@ pub struct Addresses {
 }
 
 impl App {
-    /// Opens the store, reads or makes the certificate and binds the listeners. Nothing is answered yet.
+    /// Opens the store, reads or makes the certificate, and binds the listeners that were not `passed`. Nothing is answered
+    /// yet.
     ///
     /// # Errors
     /// What could not be opened, and why.
-    pub async fn build(config: Config, shutdown: CancellationToken) -> anyhow::Result<Self> {
+    pub async fn build(config: Config, passed: Passed, shutdown: CancellationToken) -> anyhow::Result<Self> {
         disk::private_dir(&config.data_dir).with_context(|| {
             format!(
                 "the data folder {} cannot be made; set data_dir to one this user may write",
@@ -62,9 +63,10 @@ impl App {
             )
         })?;
         let mut lock = sole(&config)?;
-        let bound = bind(&config)?;
+        let bound = bind(&config, passed)?;
         let counters = Arc::new(Counters::default());
         let keeper = keeper(&config, &bound, &counters, &mut lock)?;
+        leave_a_way_back(&config).await?;
         let store = store::open(&config.store_url, &config.data_dir).await.with_context(|| {
             format!("the store {} cannot be opened", store::without_password(&config.store_url))
         })?;
@@ -156,7 +158,7 @@ impl Door {
     /// # Errors
     /// What could not be opened, and why.
     pub async fn open(config: &Config, mut lock: Lock) -> anyhow::Result<Self> {
-        let bound = bind(config)?;
+        let bound = bind(config, Passed::default())?;
         let counters = Arc::new(Counters::default());
         let keeper = keeper(config, &bound, &counters, &mut lock)?;
         let certificates = keeper.certificates();
@@ -177,12 +179,36 @@ impl Door {
     }
 }
 
-fn bind(config: &Config) -> anyhow::Result<Bound> {
-    Bound::bind(&config.listen.http, &config.listen.https).map_err(|(address, error)| {
-        anyhow::Error::new(error).context(format!(
-            "{address} cannot be listened at; is another program there, or may this user not use that port? Set listen.http and listen.https"
-        ))
+fn bind(config: &Config, passed: Passed) -> anyhow::Result<Bound> {
+    Bound::bind(&config.listen.http, &config.listen.https, passed).map_err(|error| match error {
+        ListenError::Address(address, error) => anyhow::Error::new(error).context(format!(
+            "{address} cannot be listened at; is another program there, does systemd hold it for the service (casement-http.socket, casement-https.socket), or may this user not use that port? Set listen.http and listen.https"
+        )),
+        ListenError::Passed(error) => anyhow::Error::new(error).context(
+            "what the service manager passes cannot be used; give each socket unit FileDescriptorName=http or https, and TCP addresses",
+        ),
     })
+}
+
+/// Makes a backup of a store whose layout is about to change.
+async fn leave_a_way_back(config: &Config) -> anyhow::Result<()> {
+    let way = backup::before_a_change(config, clock::now_ms(), &backup::Job::new(|_, _, _| {}))
+        .await
+        .map_err(|trouble| {
+            let fix = trouble.fix();
+            anyhow::Error::new(trouble).context(format!(
+                "the store has an older layout, and no backup of it could be made before changing it; nothing was changed. {fix}"
+            ))
+        })?;
+    if let Some(way) = way {
+        tracing::info!(
+            file = %way.file.display(),
+            "the store goes from layout {} to {}; as it was it is kept for 30 days, and docs/upgrading.md says how to go back",
+            way.from,
+            way.to
+        );
+    }
+    Ok(())
 }
 
 /// Tells others where the gateway listens, and finds the certificate to begin with.

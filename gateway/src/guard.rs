@@ -124,8 +124,8 @@ impl Guesses {
         (*count >= GUESSES_MAX && left_ms > 0).then(|| left_ms.unsigned_abs().div_ceil(1000))
     }
 
-    /// Counts a wrong guess.
-    pub fn wrong(&mut self, address: IpAddr, now_ms: i64) {
+    /// Counts a wrong guess; gives whether it is the one after which its address has to wait.
+    pub fn wrong(&mut self, address: IpAddr, now_ms: i64) -> bool {
         if self.by_address.len() >= ADDRESSES_MAX {
             self.by_address.retain(|_, (since, _)| *since + GUESS_WINDOW_MS > now_ms);
         }
@@ -139,6 +139,7 @@ impl Guesses {
             *entry = (now_ms, 0);
         }
         entry.1 = entry.1.saturating_add(1);
+        entry.1 == GUESSES_MAX
     }
 }
 
@@ -200,8 +201,9 @@ mod tests {
         let (bad, good) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         for i in 0..GUESSES_MAX {
             assert_eq!(guesses.wait_s(bad, 0), None, "{i}");
-            guesses.wrong(bad, 0);
+            assert_eq!(guesses.wrong(bad, 0), i + 1 == GUESSES_MAX, "told once: {i}");
         }
+        assert!(!guesses.wrong(bad, 0), "told once");
         assert_eq!(guesses.wait_s(bad, 1), Some(60));
         assert_eq!(guesses.wait_s(good, 1), None);
         assert_eq!(guesses.wait_s(bad, GUESS_WINDOW_MS), None);

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use casement::access;
 use casement::app::App;
 use casement::config;
+use casement::edge::Passed;
 use casement::guard::TokenKind;
 use casement::reading::Device;
 use casement::store::{self, Scope};
@@ -56,7 +57,7 @@ impl TestApp {
         store.close().await;
 
         let shutdown = CancellationToken::new();
-        let app = App::build(config, shutdown.clone()).await?;
+        let app = App::build(config, Passed::default(), shutdown.clone()).await?;
         let addresses = app.addresses();
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(place.path().join("certs/self-signed.pem"))?)?;

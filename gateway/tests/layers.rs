@@ -37,6 +37,7 @@ const PURE: &[&str] = &[
     "doctor::checks",
     "doctor::facts",
     "edge::redirect",
+    "edge::roles",
     "export",
     "guard",
     "ingest",
@@ -99,6 +100,8 @@ const PURE_VALUES: &[(&str, &str)] = &[
     ("doctor::checks", "std::net::SocketAddr"),
     ("doctor::facts", "std::net::IpAddr"),
     ("doctor::facts", "std::net::SocketAddr"),
+    ("edge::roles", "std::net::IpAddr"),
+    ("edge::roles", "std::net::SocketAddr"),
     // The types of the http crate, as axum hands them on.
     ("edge::redirect", "axum::http"),
 ];
@@ -111,6 +114,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("bytes", &["tls"]),
     ("casement_core", &["simulate"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("crc32fast", &["store"]),
     ("comfy_table", &["cli"]),
     ("csv", &["cli", "ingest"]),
@@ -133,6 +138,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rustix", &["disk", "cli", "doctor", "bench"]),
     ("rustls", &["tls", "edge", "simulate", "cli", "doctor", "bench"]),
     ("rustls_native_certs", &["cli"]),
+    ("sd_listen_fds", &["edge"]),
     ("sd_notify", &["cli"]),
     ("sqlx", &["store"]),
     ("strsim", &["config"]),

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -173,6 +174,62 @@ impl Home {
         Gateway::launch(self.folder.path(), &self.data_dir(), &args, &[]).await
     }
 
+    /// Starts the gateway as a service manager does that has opened these sockets for it (`sd_listen_fds(3)`), and waits
+    /// until it is ready.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn serve_on(&self, sockets: &Passing<'_>) -> Result<Gateway> {
+        let command = self.passing(sockets)?;
+        Gateway::of(command, &self.data_dir(), "serve on sockets that are passed").await
+    }
+
+    /// Starts it with sockets that it is to refuse, and waits until it has ended.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not end.
+    pub async fn refuse(&self, sockets: &Passing<'_>) -> Result<Ran> {
+        finished(self.passing(sockets)?, "casement serve").await
+    }
+
+    fn passing(&self, sockets: &Passing<'_>) -> Result<Command> {
+        let config = self.config();
+        let args = ["serve", "--config", config.to_str().context("a path of text")?];
+        let plain = command(self.folder.path(), &args, &[])?;
+        let plain = plain.as_std();
+        // Only a process that becomes the program can name its own number to it: a shell, and exec.
+        let mut script = String::from("set -e\n");
+        let mut lent = Vec::new();
+        for (at, socket) in sockets.files.iter().enumerate() {
+            // Far from where the program looks for them, and not closed when the shell starts.
+            let high = rustix::io::fcntl_dupfd_cloexec(socket, 200)?;
+            rustix::io::fcntl_setfd(&high, rustix::io::FdFlags::empty())?;
+            script.push_str(&format!("exec {}<&{number} {number}<&-\n", 3 + at, number = high.as_raw_fd()));
+            lent.push(high);
+        }
+        let pid = sockets.pid.map_or_else(|| "$$".to_owned(), |pid| pid.to_string());
+        script.push_str(&format!("LISTEN_PID={pid} LISTEN_FDS={} ", sockets.count));
+        if !sockets.names.is_empty() {
+            script.push_str(&format!("LISTEN_FDNAMES={} ", sockets.names.join(":")));
+        }
+        script.push_str("exec \"$@\"");
+        let mut shell = Command::new("bash");
+        shell
+            .args(["-c", &script, "bash"])
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .current_dir(self.folder.path())
+            .env_clear()
+            .envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        // They must live until the shell has them.
+        sockets.lent.lock().unwrap_or_else(PoisonError::into_inner).extend(lent);
+        Ok(shell)
+    }
+
     /// Makes later starts use the ports that this gateway was given.
     ///
     /// # Errors
@@ -209,6 +266,43 @@ impl Home {
     /// When the command fails.
     pub async fn create_token(&self, scope: &str) -> Result<String> {
         self.run(&["token", "create", "--scope", scope]).await?.secret("cas_")
+    }
+}
+
+/// What a service manager passes to the program.
+#[derive(Debug)]
+pub struct Passing<'a> {
+    files: Vec<BorrowedFd<'a>>,
+    names: Vec<&'a str>,
+    count: String,
+    pid: Option<u32>,
+    lent: Mutex<Vec<OwnedFd>>,
+}
+
+impl<'a> Passing<'a> {
+    /// These, without names.
+    #[must_use]
+    pub fn files(files: &[BorrowedFd<'a>]) -> Self {
+        let count = files.len().to_string();
+        Self { files: files.to_vec(), names: Vec::new(), count, pid: None, lent: Mutex::default() }
+    }
+
+    /// The same, with these names.
+    #[must_use]
+    pub fn named(self, names: &[&'a str]) -> Self {
+        Self { names: names.to_vec(), ..self }
+    }
+
+    /// The same, with another number of them, true or not.
+    #[must_use]
+    pub fn said_to_be(self, count: &str) -> Self {
+        Self { count: count.to_owned(), ..self }
+    }
+
+    /// The same, meant for another process.
+    #[must_use]
+    pub fn meant_for(self, pid: u32) -> Self {
+        Self { pid: Some(pid), ..self }
     }
 }
 
@@ -251,10 +345,14 @@ impl Ran {
 /// # Errors
 /// When it cannot be started or does not end within two minutes.
 pub async fn run(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<Ran> {
-    let ended = command(folder, args, env)?.stdin(Stdio::null()).output();
+    finished(command(folder, args, env)?, &format!("casement {}", args.join(" "))).await
+}
+
+async fn finished(mut command: Command, what: &str) -> Result<Ran> {
+    let ended = command.stdin(Stdio::null()).output();
     let output = tokio::time::timeout(Duration::from_secs(120), ended)
         .await
-        .with_context(|| format!("casement {} does not end", args.join(" ")))??;
+        .with_context(|| format!("{what} does not end"))??;
     Ok(Ran {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout)?,
@@ -306,15 +404,19 @@ impl Gateway {
     /// # Errors
     /// When it ends or stays silent instead; the error shows what it logged.
     pub async fn launch(folder: &Path, data_dir: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<Self> {
+        Self::of(command(folder, args, env)?, data_dir, &args.join(" ")).await
+    }
+
+    async fn of(mut command: Command, data_dir: &Path, what: &str) -> Result<Self> {
         let clock = Stopwatch::start();
-        let mut child = command(folder, args, env)?.spawn()?;
+        let mut child = command.spawn()?;
         let (first_line, first) = oneshot::channel();
         let stdout = Captured::from(child.stdout.take().context("stdout is piped")?, Some(first_line));
         let stderr = Captured::from(child.stderr.take().context("stderr is piped")?, None);
         let Ok(Ok(line)) = tokio::time::timeout(PATIENCE, first).await else {
             child.start_kill().ok();
             let ended = child.wait().await?;
-            bail!("casement {}: no ready line, {ended}\n{}", args.join(" "), stderr.finish().await);
+            bail!("casement {what}: no ready line, {ended}\n{}", stderr.finish().await);
         };
         let ready_after = clock.elapsed();
         let json = line.strip_prefix("ready ").with_context(|| format!("not a ready line: {line:?}"))?;

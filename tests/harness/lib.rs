@@ -40,7 +40,7 @@ pub mod unreliable_ca;
 pub mod wait;
 
 pub use client::{Answer, Client, Shown, Version};
-pub use gateway::{Gateway, Home, Ran};
+pub use gateway::{Gateway, Home, Passing, Ran};
 pub use pebble::Pebble;
 pub use small_disk::SmallDisk;
 pub use unreliable_ca::UnreliableCa;

@@ -27,6 +27,7 @@ mod real_input;
 mod release;
 mod scan;
 mod simulate;
+mod sockets;
 mod statistics;
 mod storm;
 mod stream;

@@ -7,8 +7,10 @@ pub mod header;
 pub mod keys;
 pub mod routine;
 mod trouble;
+mod way_back;
 
 pub use trouble::Trouble;
+pub use way_back::{WayBack, before_a_change};
 
 use crate::config::Config;
 use crate::disk::{self, Lock, LockError, Scratch, folder_of};

@@ -3,7 +3,7 @@
 use super::{Context, Done, Failure, Json, out, say, watched};
 use crate::backup::{self, Job, Made, Scope, Step, Target, Trouble};
 use crate::clock;
-use crate::config::{Loaded, TlsSource};
+use crate::config::{Config, Loaded, TlsSource};
 use crate::telemetry::time;
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
@@ -72,6 +72,22 @@ pub(super) async fn run(command: Backup, context: &Context) -> Done {
         dest.display(),
         dest.display()
     ))
+}
+
+/// Before a store is opened whose layout that would change: a backup of it. A person is told.
+pub(super) async fn leave_a_way_back(config: &Config) -> Result<(), Failure> {
+    let made = watch(async |job| backup::before_a_change(config, clock::now_ms(), job).await)
+        .await
+        .map_err(|error| told(&error, None))?;
+    if let Some(way) = made {
+        say(&format!(
+            "the store goes from layout {} to {}; as it was it is kept in {} for 30 days",
+            way.from,
+            way.to,
+            way.file.display()
+        ));
+    }
+    Ok(())
 }
 
 fn shown(dest: &Path, made: &Made) -> serde_json::Value {

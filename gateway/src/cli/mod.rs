@@ -5,6 +5,7 @@ mod bench;
 mod cert;
 mod check;
 mod claim;
+mod completions;
 mod device;
 mod doctor;
 mod export;
@@ -12,6 +13,7 @@ mod image;
 mod import;
 mod init;
 mod list;
+mod man;
 mod release;
 mod restore;
 mod serve;
@@ -19,6 +21,7 @@ mod simulate;
 mod token;
 
 use crate::config::{Config, Loaded, Sources};
+use crate::edge::Passed;
 use crate::store::{self, Store, StoreError};
 use clap::{Args, Parser, Subcommand};
 use std::fmt;
@@ -83,6 +86,10 @@ enum Command {
     Restore(restore::Restore),
     /// Measure this machine: ingest, queries, size and memory, in a folder of its own
     Bench(bench::Bench),
+    /// Print what makes a shell complete this program's commands and options
+    Completions(completions::Completions),
+    /// Print this program's manual page, or write all of them into a folder
+    Man(man::Man),
 }
 
 /// Prints a listing as JSON.
@@ -132,6 +139,7 @@ impl From<StoreError> for Failure {
             }
             StoreError::Unreachable(_) => "is store.url right, and does the database run?",
             StoreError::SchemaTooNew { .. } => "use the later version",
+            StoreError::Older { .. } => "restart the gateway",
             StoreError::Foreign => "set data_dir and store.url to where the store is",
             StoreError::Damaged(_) => "put a backup in its place: casement restore FILE --force",
             StoreError::Engine(_) => "are data_dir and store.url right, and may this user write there?",
@@ -177,6 +185,7 @@ impl Context {
                 "set data_dir, or run as the user that owns it",
             )
         })?;
+        backup::leave_a_way_back(&config).await?;
         let store = store::open(&config.store_url, &config.data_dir).await?;
         Ok((config, store))
     }
@@ -194,6 +203,11 @@ fn keep_buffers() {
 pub fn main() -> ExitCode {
     keep_buffers();
     let arguments = Arguments::parse();
+    // Before anything else is opened, which could take the place of what is said to be passed and is not.
+    let passed = match arguments.command {
+        Command::Serve => Passed::take(),
+        _ => Ok(Passed::default()),
+    };
     crate::observe::log_to_stderr();
     // One cryptographic library for everything; nothing else is linked.
     let _already_set = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -210,7 +224,10 @@ pub fn main() -> ExitCode {
         .enable_all()
         .build();
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(run(arguments.command, &context)),
+        Ok(runtime) => runtime.block_on(async {
+            let passed = passed.map_err(anyhow::Error::new)?;
+            run(arguments.command, passed, &context).await
+        }),
         Err(error) => Err(Failure::new(error, "is the machine out of threads or memory?")),
     };
     match done {
@@ -226,10 +243,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command, context: &Context) -> Done {
+async fn run(command: Command, passed: Passed, context: &Context) -> Done {
     match command {
         Command::Init(init) => init::run(init, context).await,
-        Command::Serve => serve::serve(context).await,
+        Command::Serve => serve::serve(passed, context).await,
         Command::Demo(demo) => serve::demo(demo, context).await,
         Command::Check => check::check(context),
         Command::Claim(claim) => claim::run(claim, context).await,
@@ -244,6 +261,8 @@ async fn run(command: Command, context: &Context) -> Done {
         Command::Backup(command) => backup::run(command, context).await,
         Command::Restore(command) => restore::run(command, context).await,
         Command::Bench(command) => bench::run(command, context).await,
+        Command::Completions(command) => completions::run(command),
+        Command::Man(command) => man::run(command),
     }
 }
 

@@ -4,6 +4,7 @@ use super::{Context, Done, Failure, out, say, simulate, watched};
 use crate::app::{Addresses, App};
 use crate::clock;
 use crate::config::{Config, Loaded, Sources};
+use crate::edge::Passed;
 use crate::simulate::{Fleet, Totals};
 use crate::tls::self_signed;
 use clap::Args;
@@ -31,13 +32,13 @@ pub(super) struct Demo {
     speed: f64,
 }
 
-pub(super) async fn serve(context: &Context) -> Done {
+pub(super) async fn serve(passed: Passed, context: &Context) -> Done {
     let Loaded { config, warnings, .. } = context.load()?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
     let shutdown = CancellationToken::new();
-    let app = App::build(config, shutdown.clone()).await?;
+    let app = App::build(config, passed, shutdown.clone()).await?;
     foreground(app, context.sources.clone(), shutdown).await
 }
 
@@ -48,7 +49,7 @@ pub(super) async fn demo(demo: Demo, context: &Context) -> Done {
     config.dashboard_public = true;
     config.backups.every_ms = None;
     let shutdown = CancellationToken::new();
-    let app = App::build(config.clone(), shutdown.clone()).await?;
+    let app = App::build(config.clone(), Passed::default(), shutdown.clone()).await?;
     let addresses = app.addresses();
     let address = *addresses
         .https

@@ -5,8 +5,12 @@
 //! authority's check finds one however full the house is; [`HANDSHAKE_TIMEOUT`] for TLS, [`HEADER_TIMEOUT`] for a request's head
 //! and for the pause between two requests, 100 streams and 16 KiB of headers on HTTP/2, 64 KiB of buffer on HTTP/1.
 
+mod passed;
 mod redirect;
+mod roles;
 mod unread;
+
+pub use passed::{Passed, PassedError};
 
 use crate::desk::Peer;
 use crate::observe::Counters;
@@ -19,6 +23,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use roles::Kind;
 use rustls::server::Acceptor;
 use socket2::{SockRef, TcpKeepalive};
 use std::collections::HashMap;
@@ -70,16 +75,55 @@ pub struct Bound {
     https: Vec<TcpListener>,
 }
 
+/// Why a gateway cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// An address cannot be bound.
+    #[error("{0} cannot be listened at")]
+    Address(SocketAddr, #[source] io::Error),
+    /// A socket that was passed cannot be used.
+    #[error(transparent)]
+    Passed(#[from] PassedError),
+}
+
 impl Bound {
-    /// Binds every address.
+    /// Takes over the sockets that were passed, and binds every address that none of them answers.
     ///
     /// # Errors
-    /// The address that cannot be bound, and why.
-    pub fn bind(http: &[SocketAddr], https: &[SocketAddr]) -> Result<Self, (SocketAddr, io::Error)> {
-        let all = |addresses: &[SocketAddr]| {
-            addresses.iter().map(|a| listen(*a).map_err(|error| (*a, error))).collect::<Result<Vec<_>, _>>()
-        };
-        Ok(Self { http: all(http)?, https: all(https)? })
+    /// The address that cannot be bound, or the socket that cannot be used, and why.
+    pub fn bind(http: &[SocketAddr], https: &[SocketAddr], passed: Passed) -> Result<Self, ListenError> {
+        let mut bound = Self { http: Vec::new(), https: Vec::new() };
+        let mut heard = Vec::new();
+        for socket in passed.0 {
+            let name = || socket.name.clone().unwrap_or_else(|| "without a name".to_owned());
+            let address = socket.heard.address;
+            let kind = roles::kind(socket.name.as_deref(), socket.heard, http, https)
+                .ok_or_else(|| PassedError::Stranger { name: name(), address })?;
+            let (configured, own) = match kind {
+                Kind::Http => (http, &mut bound.http),
+                Kind::Https => (https, &mut bound.https),
+            };
+            if !configured.iter().any(|address| socket.heard.answers(*address)) {
+                tracing::warn!(
+                    "the service manager passes the socket {} at {address}, which the configuration does not name; it is used",
+                    name()
+                );
+            }
+            let listener = TcpListener::from_std(socket.listener)
+                .map_err(|error| PassedError::Unusable(name(), error))?;
+            own.push(listener);
+            heard.push((kind, socket.heard));
+        }
+        for (kind, addresses, own) in
+            [(Kind::Http, http, &mut bound.http), (Kind::Https, https, &mut bound.https)]
+        {
+            for address in addresses {
+                if !heard.iter().any(|(of, heard)| *of == kind && heard.answers(*address)) {
+                    own.push(listen(*address).map_err(|error| ListenError::Address(*address, error))?);
+                }
+            }
+        }
+        Ok(bound)
     }
 
     /// Where plain HTTP is heard.
@@ -138,12 +182,6 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Http,
-    Https,
 }
 
 struct Door {

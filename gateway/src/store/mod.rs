@@ -118,6 +118,14 @@ pub enum StoreError {
         /// Version of this program.
         known: i64,
     },
+    /// The layout is an earlier one, and whoever asks must not change it.
+    #[error("the store has layout {found}; the next start of the gateway brings it to {known}")]
+    Older {
+        /// Layout of the file.
+        found: u64,
+        /// Layout of this version.
+        known: u64,
+    },
     /// The file is a database or a text, but no store.
     #[error("this is not a store of Casement")]
     Foreign,

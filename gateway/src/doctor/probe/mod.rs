@@ -250,6 +250,13 @@ async fn open_store(config: &Config, open: Option<&dyn store::Store>) -> Store {
 }
 
 async fn look_into_store(config: &Config) -> Result<Kept, StoreError> {
+    // Opening would change an older layout; a look does not.
+    if let Ok(place) = store::Place::named(&config.store_url, &config.data_dir)
+        && let Ok((found, known)) = place.layout().await
+        && found < known
+    {
+        return Err(StoreError::Older { found, known });
+    }
     let store = store::open(&config.store_url, &config.data_dir).await?;
     let looked = look_into(&*store).await;
     store.close().await;

@@ -67,6 +67,17 @@ impl Place {
         Ok(contents)
     }
 
+    /// In which layout the store is, and into which opening it brings it. Nothing is changed by asking.
+    ///
+    /// # Errors
+    /// [`StoreError`] when there is no store, or none that this version can read.
+    pub async fn layout(&self) -> Result<(u64, u64), StoreError> {
+        let mut connection = connect(&beside_others(&self.file)).await?;
+        let found = schema(&mut connection).await?;
+        connection.close().await.map_err(engine)?;
+        Ok((u64::try_from(found).unwrap_or(0), MIGRATIONS.len() as u64))
+    }
+
     /// Makes the store one file without a log beside it, so that it can be moved.
     ///
     /// # Errors
