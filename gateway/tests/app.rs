@@ -60,7 +60,7 @@ impl TestApp {
         let app = App::build(config, Passed::default(), shutdown.clone()).await?;
         let addresses = app.addresses();
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(place.path().join("certs/self-signed.pem"))?)?;
+        roots.add(CertificateDer::from_pem_file(place.path().join("certs/own-authority.pem"))?)?;
         let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         Ok(Self {
             https: *addresses.https.first().context("HTTPS listens")?,

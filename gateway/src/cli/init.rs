@@ -1,5 +1,6 @@
 //! `casement init`: from nothing to a gateway with a certificate, and a link for its first administrator.
 
+use super::backup::leave_a_way_back;
 use super::cert;
 use super::claim::{Link, dashboard};
 use super::doctor::{Paint, TROUBLED, line, progress, server};
@@ -508,6 +509,7 @@ async fn ordered(config: &Config) -> Result<Option<CertificateView>, Failure> {
 /// A link for the first administrator; `None` when somebody may administer already.
 async fn first_link(config: &Config) -> Result<Option<Link>, Failure> {
     disk::private_dir(&config.data_dir).map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+    leave_a_way_back(config).await?;
     let store = store::open(&config.store_url, &config.data_dir).await?;
     let now_ms = clock::now_ms();
     let administered = store.tokens().await?.iter().any(|token| {
