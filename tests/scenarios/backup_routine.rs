@@ -14,7 +14,11 @@ const OFTEN: &str = "[access]\ndashboard = \"public\"\n[backup]\nevery = \"1m\"\
 fn batch(range: std::ops::Range<i64>) -> Value {
     let start = unix_ms() - 86_400_000;
     let readings: Vec<Value> = range
-        .map(|n| json!({"seq": n, "time": start + n * 100, "co2": 400 + n * 7 % 1600, "temperature": 20.5}))
+        .map(|n| {
+            // What no codec makes small, so that a backup takes its time.
+            let noise = |by: f64| ((n as f64) * by).sin() * 1e3;
+            json!({"seq": n, "time": start + n * 100, "co2": 400 + n * 7 % 1600, "a": noise(1.7), "b": noise(0.9)})
+        })
         .collect();
     json!({"boot": 1, "readings": readings})
 }
@@ -51,6 +55,17 @@ async fn finding(home: &Home) -> Result<Value> {
 }
 
 /// Has backups made from now on; a reload is heard at once.
+/// Waits for what lasts some milliseconds only: looked for each millisecond, where `within` looks at longer and longer
+/// intervals.
+async fn soon(what: &str, is_so: impl Fn() -> bool) -> Result<()> {
+    let clock = Stopwatch::start();
+    while !is_so() {
+        ensure!(clock.elapsed() < Duration::from_secs(60), "waited a minute in vain for: {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(())
+}
+
 fn begin(home: &Home, gateway: &Gateway) -> Result<()> {
     let text = std::fs::read_to_string(home.config())?;
     std::fs::write(home.config(), text.replace("\"off\"", "\"1m\""))?;
@@ -186,29 +201,23 @@ async fn kill_9_and_a_stop_in_the_middle_leave_no_half_backup() -> Result<()> {
         device.ingest(&batch(n * 5_000..(n + 1) * 5_000)).await?.expect(200)?;
     }
     let folder = home.data_dir().join("backups");
-    let begun = async || {
-        within(Duration::from_secs(60), "a backup to begin", async || {
-            let Ok(entries) = std::fs::read_dir(&folder) else { return Ok(None) };
-            let begun =
-                entries.flatten().any(|entry| entry.file_name().to_string_lossy().contains(".casement-"));
-            Ok(begun.then_some(()))
-        })
-        .await
-    };
     // Not before there is something to copy.
     begin(&home, &gateway)?;
-    begun().await?;
+    soon("a backup to begin", || {
+        let Ok(entries) = std::fs::read_dir(&folder) else { return false };
+        entries.flatten().any(|entry| entry.file_name().to_string_lossy().contains(".casement-"))
+    })
+    .await?;
     gateway.kill().await?;
     ensure!(kept(&folder)?.is_empty(), "{:?}", kept(&folder)?);
     // The next start makes it anew, and a polite stop in its middle is quick.
     let gateway = home.serve().await?;
-    within(Duration::from_secs(60), "the next one to begin", async || {
-        // What the killed one left is written over, which makes it newer.
-        let left = folder.join(".unverified.casement-copy");
-        let fresh = std::fs::metadata(&left)
+    // What the killed one left is written over, which makes it newer.
+    let left = folder.join(".unverified.casement-copy");
+    soon("the next one to begin", || {
+        std::fs::metadata(&left)
             .and_then(|meta| meta.modified())
-            .is_ok_and(|at| at.elapsed().is_ok_and(|age| age < Duration::from_millis(300)));
-        Ok(fresh.then_some(()))
+            .is_ok_and(|at| at.elapsed().is_ok_and(|age| age < Duration::from_millis(300)))
     })
     .await?;
     let clock = Stopwatch::start();
