@@ -234,6 +234,9 @@ async fn settings_are_written_into_a_file_for_one_device_or_thirty() -> Result<(
     for text in ["desk", "Study", "Schule", "correct horse", url] {
         assert!(holds(&one, text), "{text}");
     }
+    let key = home.run(&["release", "key"]).await?.expect(0)?;
+    let hex: String = one.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(hex.contains(key.stdout.trim()), "whose releases it takes: {}", key.stdout);
     assert!(!format!("{}{}", ran.stdout, ran.stderr).contains("cas_dev_"), "{ran:?}");
     assert_eq!(posts(&client, &token_in(&one)?).await?, 200);
     assert_eq!(posts(&client, &old).await?, 401, "one device has one token");

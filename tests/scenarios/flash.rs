@@ -33,12 +33,15 @@ async fn an_administrator_gets_the_newest_image_and_a_device_with_its_settings()
         admin.get(&format!("/api/v1/flash/images/{path}")).send().await?.problem(404)?;
     }
 
+    let key = stage.home.run(&["release", "key"]).await?.expect(0)?.stdout;
     let add = |wish: serde_json::Value| admin.post("/api/v1/flash/devices").json(&wish).send();
     let gateway = "https://localhost:8443";
     for (n, id) in [(1, "physics-lab"), (2, "physics-lab-2")] {
         let answer = add(json!({"room": "Physics lab", "url": gateway})).await?.expect(201)?;
         assert_eq!(answer.headers["location"].to_str()?, format!("/api/v1/devices/{id}"), "{n}");
         ensure!(answer.body.starts_with(b"CSET") && holds(&answer.body, id) && holds(&answer.body, gateway));
+        let hex: String = answer.body.iter().map(|byte| format!("{byte:02x}")).collect();
+        ensure!(hex.contains(key.trim()), "it must know whose releases to take");
         let text = String::from_utf8_lossy(&answer.body);
         let token: String = text.split("cas_dev_").nth(1).unwrap_or_default().chars().take(64).collect();
         let device = stage.reader.with_token(&format!("cas_dev_{token}"));

@@ -83,7 +83,8 @@ struct NewDevice {
     url: String,
 }
 
-/// Adds a device and gives its settings as an image: gateway, name, room, a new token, and whom to trust. Wi-Fi is not
+/// Adds a device and gives its settings as an image: gateway, name, room, a new token, and whom to trust:
+/// for HTTPS, and for firmware. Wi-Fi is not
 /// among them; the page puts it in, so that its password never comes here.
 async fn add(
     State(desk): State<Desk>,
@@ -108,6 +109,9 @@ async fn add(
             trust.names.join(", ")
         )));
     }
+    // Without it the device would take no release of this gateway, ever.
+    let releases = desk.releases.clone();
+    settings.release_key = Some(blocking(move || releases.public_key()).await?);
     let id = register(&desk, room, wish.id.as_deref()).await?;
     let secret = access::device_token(&*desk.store, id, clock::now_ms()).await?;
     let image = provision::introduce(settings, id, &url, secret.reveal(), trust.authority.as_deref())

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::guard::Secret;
 use crate::keeper::{self, Trust};
 use crate::reading::Device;
+use crate::releases::Releases;
 use crate::store::{Store, StoreError};
 use crate::telemetry::time;
 use crate::{clock, disk, provision};
@@ -149,6 +150,8 @@ pub(super) async fn run(command: Image, context: &Context) -> Done {
     }
     settings.wifi = wifi(&command)?;
     let (_, store) = context.store().await?;
+    // Without it the devices would take no release of this gateway, ever.
+    settings.release_key = Some(Releases::of(&config.data_dir).public_key()?);
     let known = store.devices().await?;
     let progress = progress(wanted.len());
     let mut rotated = Vec::new();
