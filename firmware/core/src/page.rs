@@ -18,7 +18,7 @@ use core::fmt::{self, Write};
 /// Room for the largest answer.
 pub const ANSWER_BYTES_MAX: usize = 9_216;
 
-/// Sent with every answer: nothing is loaded from elsewhere, nothing runs but [`SCRIPT`], nothing is kept.
+/// Sent with every answer: nothing is loaded from elsewhere, nothing runs but one script of its own, nothing is kept.
 pub const HEADERS: &[(&str, &str)] = &[
     ("Cache-Control", "no-store"),
     (

@@ -234,7 +234,7 @@ pub fn put_in_place(staged: &Path, data_dir: &Path, suffix: &str) -> io::Result<
     Ok(kept)
 }
 
-/// Bytes into a sink, for [`write`].
+/// Bytes into a sink, for [`write()`].
 pub fn into(sink: &mut dyn Write) -> impl FnMut(&[u8]) -> io::Result<()> + '_ {
     |bytes| sink.write_all(bytes)
 }

@@ -36,7 +36,7 @@ pub enum PassedError {
         /// What it says.
         value: String,
     },
-    /// More than [`SOCKETS_MAX`].
+    /// More than `SOCKETS_MAX`.
     #[error("the service manager passes {0} sockets; at most {SOCKETS_MAX} are taken")]
     TooMany(usize),
     /// Nothing is there, or it is no socket.

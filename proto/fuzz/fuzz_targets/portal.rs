@@ -12,7 +12,8 @@ libfuzzer_sys::fuzz_target!(|body: &[u8]| {
     let facts =
         Facts { version: "1.0.0", chip: "ESP32-C3", name: "fuzz", settings: &settings, networks: &[] };
     let mut out = [0; ANSWER_BYTES_MAX];
-    let (answer, tried) = portal::answer(&Request { method: "POST", target: "/", body }, &facts, None, &mut out);
+    let (answer, tried) =
+        portal::answer(&Request { method: "POST", target: "/", body }, &facts, None, &mut out);
     assert_eq!(answer.status == 200, tried.is_some());
     assert!(out[..answer.len].ends_with(b"</html>\n"));
     if let Some(settings) = tried {
