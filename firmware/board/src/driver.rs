@@ -5,12 +5,13 @@ use crate::flash::{Flash, Partition};
 use crate::sensors::Sensors;
 use crate::uploads::{BATCH_MAX, Counter, Job};
 use crate::web::{Sheet, WRITTEN};
-use crate::{carry, face, now, radio, setup, updates};
+use crate::{carry, face, now, radio, updates};
 use casement_core::clock::Source;
 use casement_core::keep::Keep;
 use casement_core::queue::{self, Queue, next_boot};
-use casement_core::{Ack, Clock, Display, Event, Mark, Memory, Millis, Node, NotJoined, Press, Vitals, page};
-use casement_net::clock;
+use casement_core::{
+    Ack, Clock, Display, Event, Mark, Memory, Millis, Node, NotJoined, Press, Settings, Vitals, page,
+};
 use casement_proto::DeviceSettings;
 use casement_proto::wire::DeviceHealth;
 use embassy_futures::select::{Either3, select3};
@@ -123,7 +124,7 @@ impl<I: I2c> Driver<I> {
         if let Some(unix_ms) = carry::take(crate::silent_ms(vitals.reset)) {
             info!("the date came through the restart: {:?}", clock.hear(Source::Carried, unix_ms, Millis(0)));
         }
-        let node = Node::new(setup::of_node(settings), boot, chance as u32).with_clock(clock);
+        let node = Node::new(Settings::from(settings), boot, chance as u32).with_clock(clock);
         Self {
             settings,
             shown: Display::default(),
@@ -157,6 +158,8 @@ impl<I: I2c> Driver<I> {
                 self.baselines.save(baseline);
             }
             let (wake_at, limit) = self.settle(&mut events);
+            // Before a batch goes out: certificates are held against the date that it sets.
+            updates::look(&self.node);
             let on_flash = matches!(self.store, Store::Flash(_));
             self.face.tell(&self.node, self.kit.fitted(now()), on_flash);
             if let (Some(limit), Some(counter), Some(job)) = (limit, counter, idle.take()) {
@@ -166,13 +169,10 @@ impl<I: I2c> Driver<I> {
                     let _fits = events.push_back(Event::Uploaded { sent: 0, result: Ok(Ack::default()) });
                     continue;
                 }
-                // Certificates are held against the best date there is.
-                clock::set(u64::try_from(self.node.certificate_time(now()) / 1_000).unwrap_or(0));
                 let health = self.health();
                 counter.send(job, health);
             }
             self.watchdog.feed();
-            updates::look(&self.node);
             let wake_at = wake_at.min(self.kit.wake_at());
             let wake = Instant::from_millis(wake_at.0).min(Instant::now() + LIFE_SIGN);
             let back = async {

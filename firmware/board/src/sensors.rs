@@ -1,8 +1,7 @@
 //! The wires to the sensors: an I2C bus, and a serial line when a setting names a module.
 
-use crate::setup;
 use casement_proto::DeviceSettings;
-use casement_sensors::{Bus, Kit, Line, MODULES};
+use casement_sensors::{Bus, Kit, Line, MODULES, Tuning};
 use embassy_time::Delay;
 use esp_hal::Async;
 use esp_hal::gpio::AnyPin;
@@ -33,7 +32,7 @@ pub struct Wires {
 /// Sets the wires up as the settings say. A module has its own port where there is one. Elsewhere it takes the only port,
 /// and there is no bus.
 pub fn fit(wires: Wires, settings: &DeviceSettings) -> Sensors<I2c<'static, Async>> {
-    let tuning = setup::of_sensors(settings);
+    let tuning = Tuning::from(settings);
     let known = |name: &&str| MODULES.contains(name);
     let Some(module) = settings.module.as_deref().filter(known) else {
         if let Some(name) = &settings.module {

@@ -8,10 +8,9 @@ use crate::{board, radio};
 use casement_core::improv::Facts;
 use casement_core::keep::Keep;
 use casement_core::radio::password;
-use casement_core::{NotJoined, Region, Settings};
+use casement_core::{NotJoined, Region};
 use casement_proto::DeviceSettings;
 use casement_proto::device_settings::{IMAGE_BYTES_MAX, Wifi, own_password};
-use casement_sensors::Tuning;
 use embassy_time::Timer;
 use log::{error, info, warn};
 
@@ -112,19 +111,4 @@ pub fn load(flash: &'static Flash) -> DeviceSettings {
         _ => error!("flashed settings could not be kept; they count until the next start"),
     }
     settings
-}
-
-/// The part that the sensors take.
-pub fn of_sensors(settings: &DeviceSettings) -> Tuning {
-    // Sensors take less than settings: below the sea counts as at the sea.
-    let metres = u16::try_from(settings.altitude_m()).unwrap_or(0).min(3_000);
-    let target = settings.self_calibration_ppm();
-    let tuning = Tuning::default().self_calibration(target.is_some());
-    let tuning = target.and_then(|ppm| tuning.target_ppm(ppm).ok()).unwrap_or(tuning);
-    tuning.altitude_m(metres).unwrap_or(tuning)
-}
-
-/// The part that the state machine takes.
-pub fn of_node(settings: &DeviceSettings) -> Settings {
-    Settings::from(settings)
 }

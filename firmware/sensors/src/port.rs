@@ -2,7 +2,7 @@
 
 use casement_core::Fault;
 use casement_core::record::Values;
-use casement_proto::Quantity;
+use casement_proto::{DeviceSettings, Quantity};
 
 /// One quantity that a sensor gives.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -129,6 +129,9 @@ impl Pressure {
     }
 }
 
+/// The highest place that every sensor can be told, in metres over the sea.
+const ALTITUDE_M_MAX: u16 = 3_000;
+
 /// How CO2 sensors are set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuning {
@@ -142,6 +145,16 @@ impl Default for Tuning {
     /// Self-calibration to today's outdoor air of 425 ppm, at sea level.
     fn default() -> Self {
         Self { self_calibration: true, target_ppm: 425, altitude_m: 0, pressure: None }
+    }
+}
+
+impl From<&DeviceSettings> for Tuning {
+    /// Sensors take less than settings: below the sea counts as at the sea, and no mountain is higher than 3,000 m.
+    fn from(settings: &DeviceSettings) -> Self {
+        let target = settings.self_calibration_ppm();
+        let tuning = Self::default().self_calibration(target.is_some());
+        let tuning = target.and_then(|ppm| tuning.target_ppm(ppm).ok()).unwrap_or(tuning);
+        Self { altitude_m: u16::try_from(settings.altitude_m()).unwrap_or(0).min(ALTITUDE_M_MAX), ..tuning }
     }
 }
 
@@ -168,7 +181,7 @@ impl Tuning {
     /// # Errors
     /// Anything outside.
     pub const fn altitude_m(self, metres: u16) -> Result<Self, TuningError> {
-        if metres > 3_000 {
+        if metres > ALTITUDE_M_MAX {
             return Err(TuningError::Altitude);
         }
         Ok(Self { altitude_m: metres, ..self })
@@ -280,6 +293,21 @@ mod tests {
         assert_eq!(it.altitude_m(3_001), Err(TuningError::Altitude));
         assert!(it.target_ppm(400).is_ok() && it.target_ppm(2_000).is_ok() && it.altitude_m(3_000).is_ok());
         assert_eq!(it.target_ppm(it.target()), Ok(it));
+    }
+
+    #[test]
+    fn what_is_set_on_a_device_is_what_its_sensors_can_take() {
+        let of = |settings: DeviceSettings| {
+            let tuning = Tuning::from(&settings);
+            (tuning.calibrates_itself(), tuning.target(), tuning.altitude())
+        };
+        let set = DeviceSettings::default;
+        assert_eq!(of(set()), (true, set().self_calibration_ppm().unwrap(), 0));
+        assert_eq!(of(set().with_self_calibration_ppm(Some(600)).unwrap()), (true, 600, 0));
+        assert!(!of(set().with_self_calibration_ppm(None).unwrap()).0);
+        for (metres, told) in [(-430, 0), (520, 520), (3_000, 3_000), (5_100, 3_000)] {
+            assert_eq!(of(set().with_altitude_m(metres).unwrap()).2, told, "{metres}");
+        }
     }
 
     #[test]
