@@ -290,11 +290,26 @@ impl<'de> DeserializeSeed<'de> for HealthSeed {
     }
 }
 
-/// Anything that is not an object says nothing.
-macro_rules! no_health {
-    ($($visit:ident($($type:ty)?)),* $(,)?) => {
-        $(fn $visit<E>(self $(, _: $type)?) -> Result<Self::Value, E> {
-            Ok(None)
+/// What a visitor of an object makes of anything that is none; a list has other words.
+macro_rules! not_an_object {
+    ($made:expr) => {
+        not_an_object!(
+            $made,
+            visit_bool(bool),
+            visit_i64(i64),
+            visit_i128(i128),
+            visit_u64(u64),
+            visit_u128(u128),
+            visit_f64(f64),
+            visit_str(&str),
+            visit_bytes(&[u8]),
+            visit_none(),
+            visit_unit(),
+        );
+    };
+    ($made:expr, $($visit:ident($($type:ty)?)),* $(,)?) => {
+        $(fn $visit<E: serde::de::Error>(self $(, _: $type)?) -> Result<Self::Value, E> {
+            Ok($made)
         })*
     };
 }
@@ -306,18 +321,8 @@ impl<'de> Visitor<'de> for HealthSeed {
         f.write_str("how the device is")
     }
 
-    no_health!(
-        visit_bool(bool),
-        visit_i64(i64),
-        visit_i128(i128),
-        visit_u64(u64),
-        visit_u128(u128),
-        visit_f64(f64),
-        visit_str(&str),
-        visit_bytes(&[u8]),
-        visit_none(),
-        visit_unit(),
-    );
+    // It says nothing.
+    not_an_object!(None);
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         while seq.next_element_seed(Skip(0))?.is_some() {}
@@ -373,15 +378,6 @@ impl<'de> DeserializeSeed<'de> for ReadingSeed<'_, '_> {
     }
 }
 
-/// Anything that is not an object is one bad reading, not an unreadable batch.
-macro_rules! not_an_object {
-    ($($visit:ident($($type:ty)?)),* $(,)?) => {
-        $(fn $visit<E: serde::de::Error>(self $(, _: $type)?) -> Result<Self::Value, E> {
-            Ok(Err(reject(RejectCode::WrongType, "a reading must be an object".to_string())))
-        })*
-    };
-}
-
 impl<'de> Visitor<'de> for ReadingSeed<'_, '_> {
     type Value = Result<Reading, Reject>;
 
@@ -389,18 +385,8 @@ impl<'de> Visitor<'de> for ReadingSeed<'_, '_> {
         f.write_str("a reading")
     }
 
-    not_an_object!(
-        visit_bool(bool),
-        visit_i64(i64),
-        visit_i128(i128),
-        visit_u64(u64),
-        visit_u128(u128),
-        visit_f64(f64),
-        visit_str(&str),
-        visit_bytes(&[u8]),
-        visit_none(),
-        visit_unit(),
-    );
+    // It is one bad reading, not an unreadable batch.
+    not_an_object!(Err(reject(RejectCode::WrongType, "a reading must be an object".to_string())));
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         while seq.next_element_seed(Skip(0))?.is_some() {}
@@ -663,15 +649,6 @@ impl<'de> DeserializeSeed<'de> for Skip {
     }
 }
 
-/// A leaf has nothing to pass over.
-macro_rules! leaf {
-    ($($visit:ident($($type:ty)?)),* $(,)?) => {
-        $(fn $visit<E>(self $(, _: $type)?) -> Result<(), E> {
-            Ok(())
-        })*
-    };
-}
-
 impl<'de> Visitor<'de> for Skip {
     type Value = ();
 
@@ -679,18 +656,7 @@ impl<'de> Visitor<'de> for Skip {
         f.write_str("anything")
     }
 
-    leaf!(
-        visit_bool(bool),
-        visit_i64(i64),
-        visit_i128(i128),
-        visit_u64(u64),
-        visit_u128(u128),
-        visit_f64(f64),
-        visit_str(&str),
-        visit_bytes(&[u8]),
-        visit_none(),
-        visit_unit(),
-    );
+    not_an_object!(());
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         while seq.next_element_seed(Skip(self.0 + 1))?.is_some() {}
