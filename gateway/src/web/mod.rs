@@ -140,6 +140,33 @@ impl Asked {
             matches!(desk.who(&self.headers, self.peer).await, Ok(Some(Who::Reader | Who::Admin)));
         (signed_in || desk.settings.load().public).then_some(signed_in)
     }
+
+    /// Lets a visitor in who may read. The error is the answer to all others.
+    async fn enter(&self, desk: &Desk) -> Result<Entered, Response> {
+        let Some(signed_in) = self.reader(desk).await else {
+            return Err(to_login(&self.uri));
+        };
+        desk.refresh().await.map_err(|error| failed(&error))?;
+        let (_, view) = desk.devices(signed_in);
+        let boot = serde_json::to_value(&view).map_err(|error| failed(&error))?;
+        Ok(Entered { signed_in, view, boot })
+    }
+}
+
+/// A visitor who may read, and what every page begins with.
+struct Entered {
+    signed_in: bool,
+    view: answer::DevicesView,
+    /// The same, for the scripts' first paint.
+    boot: serde_json::Value,
+}
+
+impl Entered {
+    /// A page with a title before the site's name.
+    fn page(&self, title: &str, content: &str) -> Response {
+        let title = format!("{title} · {}", self.view.site.name);
+        shell(StatusCode::OK, &title, content, Some(&self.boot))
+    }
 }
 
 async fn rooms(State(desk): State<Desk>, request: Request) -> Response {
@@ -152,55 +179,34 @@ async fn room(State(desk): State<Desk>, Path(room): Path<String>, request: Reque
 
 /// The page that flashes a board. What it needs, it asks for as an administrator.
 async fn flash(State(desk): State<Desk>, request: Request) -> Response {
-    let asked = Asked::new(request);
-    let Some(signed_in) = asked.reader(&desk).await else {
-        return to_login(&asked.uri);
+    let entered = match Asked::new(request).enter(&desk).await {
+        Ok(entered) => entered,
+        Err(answer) => return answer,
     };
-    if let Err(error) = desk.refresh().await {
-        return failed(&error);
-    }
-    let (_, view) = desk.devices(signed_in);
-    let title = format!("Add a device · {}", view.site.name);
-    match serde_json::to_value(&view) {
-        Ok(boot) => shell(StatusCode::OK, &title, plain::FLASH, Some(&boot)),
-        Err(error) => failed(&error),
-    }
+    entered.page("Add a device", plain::FLASH)
 }
 
 /// The page of the certificate. What it shows is for whoever has signed in, or sits at the machine.
 async fn certificate(State(desk): State<Desk>, request: Request) -> Response {
     let asked = Asked::new(request);
-    let Some(signed_in) = asked.reader(&desk).await else {
-        return to_login(&asked.uri);
+    let entered = match asked.enter(&desk).await {
+        Ok(entered) => entered,
+        Err(answer) => return answer,
     };
-    if let Err(error) = desk.refresh().await {
-        return failed(&error);
-    }
-    let (_, view) = desk.devices(signed_in);
-    let title = format!("Certificate · {}", view.site.name);
-    match serde_json::to_value(&view) {
-        Ok(boot) => {
-            let insider = signed_in || asked.peer.is_loopback();
-            let certificate = insider.then(|| desk.keeper.view(clock::now_ms()));
-            shell(StatusCode::OK, &title, &plain::certificate(certificate.as_ref()), Some(&boot))
-        }
-        Err(error) => failed(&error),
-    }
+    let insider = entered.signed_in || asked.peer.is_loopback();
+    let certificate = insider.then(|| desk.keeper.view(clock::now_ms()));
+    entered.page("Certificate", &plain::certificate(certificate.as_ref()))
 }
 
 /// The page of the checks, for administrators. Without scripts it is as the checks found it; with them it is fetched, so
 /// that something can be seen while they run.
 async fn doctor(State(desk): State<Desk>, Query(wish): Query<Plainly>, request: Request) -> Response {
     let asked = Asked::new(request);
-    let admin = matches!(desk.who(&asked.headers, asked.peer).await, Ok(Some(Who::Admin)));
-    let Some(signed_in) = asked.reader(&desk).await else {
-        return to_login(&asked.uri);
+    let entered = match asked.enter(&desk).await {
+        Ok(entered) => entered,
+        Err(answer) => return answer,
     };
-    if let Err(error) = desk.refresh().await {
-        return failed(&error);
-    }
-    let (_, view) = desk.devices(signed_in);
-    let title = format!("Checks · {}", view.site.name);
+    let admin = matches!(desk.who(&asked.headers, asked.peer).await, Ok(Some(Who::Admin)));
     let content = match (admin, wish.plain.is_some()) {
         (false, _) => plain::NO_ADMIN.to_owned(),
         (true, false) => plain::DOCTOR.to_owned(),
@@ -209,10 +215,7 @@ async fn doctor(State(desk): State<Desk>, Query(wish): Query<Plainly>, request: 
             None => plain::DOCTOR.to_owned(),
         },
     };
-    match serde_json::to_value(&view) {
-        Ok(boot) => shell(StatusCode::OK, &title, &content, Some(&boot)),
-        Err(error) => failed(&error),
-    }
+    entered.page("Checks", &content)
 }
 
 #[derive(Deserialize, Default)]
@@ -222,16 +225,9 @@ struct Plainly {
 
 /// The shell with a plain table and everything that the scripts need for the first paint.
 async fn page(desk: &Desk, asked: &Asked, room: Option<&str>) -> Response {
-    let Some(signed_in) = asked.reader(desk).await else {
-        return to_login(&asked.uri);
-    };
-    if let Err(error) = desk.refresh().await {
-        return failed(&error);
-    }
-    let (_, view) = desk.devices(signed_in);
-    let mut boot = match serde_json::to_value(&view) {
-        Ok(boot) => boot,
-        Err(error) => return failed(&error),
+    let Entered { view, mut boot, .. } = match asked.enter(desk).await {
+        Ok(entered) => entered,
+        Err(answer) => return answer,
     };
     let (mut title, mut content) = (view.site.name.clone(), plain::rooms(&view));
     let mut status = StatusCode::OK;
